@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,15 +23,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
     This must happen before the first import of napari, which reads its settings then, so it is no fixture.
     """
-    home = Path(config._tmp_path_factory.mktemp("home"))  # type: ignore[attr-defined]
-    for variable, folder in [
+    folder = tempfile.TemporaryDirectory(prefix="samscape-tests-", ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    home = Path(folder.name)
+    for variable, name in [
         ("XDG_CONFIG_HOME", "config"),
         ("XDG_CACHE_HOME", "cache"),
         ("XDG_DATA_HOME", "data"),
         ("XDG_STATE_HOME", "state"),
     ]:
-        (home / folder).mkdir()
-        os.environ[variable] = str(home / folder)
+        (home / name).mkdir()
+        os.environ[variable] = str(home / name)
     os.environ["NAPARI_CONFIG"] = str(home / "config" / "napari.yaml")
 
 
