@@ -173,6 +173,13 @@ def test_a_cleaned_instance_keeps_what_was_known_of_it() -> None:
     assert clean_instance(cleaned, 30, mask.shape) == (cleaned, False)
 
 
+def test_background_that_the_box_cuts_off_counts_in_full() -> None:
+    bar = instance_from_mask(np.ones((3, 20), bool), offset=(0, 10))  # from top to bottom of the picture
+    assert not clean_instance(bar, 30, (3, 40))[1]  # 30 pixels on either side
+    filled, changed = clean_instance(bar, 31, (3, 41))  # 30 on the left, 33 on the right
+    assert changed and filled.box == (0, 0, 3, 30)
+
+
 # Label images
 
 
