@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_samscape.model.sam import Sam, build_model
+
 SMALL = (
     "attention_biases",
     "point_embeddings",
@@ -65,3 +67,12 @@ def golden_image(height: int, width: int, seed: int) -> NDArray[np.uint8]:
         radius = rng.uniform(0.04, 0.15) * min(height, width)
         image[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = rng.uniform(0, 255, 3)
     return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+def golden_model(folder: Path, name: str) -> Sam:
+    """Build one of the golden files' models (mini, vit_t, vit_b), with its regenerated weights."""
+    seed = int(np.load(folder / f"{name}.npz")["seed"])
+    weights = golden_weights(folder / f"{name}.keys.json", seed)
+    model = build_model({key: tuple(value.shape) for key, value in weights.items()})
+    model.load_state_dict(weights)
+    return model.eval()

@@ -1,0 +1,261 @@
+"""`nano`: a small model of our own in SAM's design, for CPUs and small objects.
+
+What differs from SAM, and why:
+
+- The encoder is convolutional (with a little attention at stride 32) and accepts any size that is a
+  multiple of 32, so a picture is not padded to a square.
+- Finer features at strides 8, 4 and 2 go to the decoder's upscaling, as in SAM 2 (Ravi et al. 2024) and
+  HQ-SAM (Ke et al. 2023): a nucleus 15 pixels wide is a single cell at stride 16.
+- Points and boxes are also *drawn*, next to the mask prompt, and join the dense prompt; the decoder need
+  not learn from scratch where a coordinate lies.
+- A dense head tells 'inside an object' and 'near its centre', which gives everything-mode its prompts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_samscape.model.config import DecoderConfig, Shapes, count
+from napari_samscape.model.layers import LayerNorm2d, MLPBlock
+from napari_samscape.model.mask_decoder import MaskDecoder
+from napari_samscape.model.prompt_encoder import (
+    BACKGROUND,
+    BOX_START,
+    FOREGROUND,
+    PromptEncoder,
+)
+
+STRIDE = 16  # of the image embedding
+PAD_MULTIPLE = 32
+IMAGE_SIZE = 512
+POINT_SIGMA = 4.0  # pixels of the shown picture; how large a click is drawn
+
+
+@dataclass(frozen=True)
+class NanoConfig:
+    """Widths at strides 2, 4, 8, 16 and depths at strides 4, 8, 16, 32."""
+
+    widths: tuple[int, int, int, int] = (32, 64, 128, 192)
+    depths: tuple[int, int, int, int] = (2, 4, 4, 2)
+    fine: tuple[int, int, int] = (48, 24, 12)  # decoder's widths at strides 8, 4, 2
+    decoder: DecoderConfig = DecoderConfig(width=128, heads=4, hidden=512, inner=64, depth=2, iou_hidden=128)
+
+
+def nano_config(shapes: Shapes, decoder: DecoderConfig) -> NanoConfig:
+    """Infer the configuration from a checkpoint's names and shapes."""
+    prefix = "image_encoder."
+    widths = [shapes[f"{prefix}downs.{i}.0.weight"][0] for i in range(4)]
+    depths = [count(shapes, rf"image_encoder\.stages\.{i}\.(\d+)\.") for i in range(4)]
+    fine = [shapes[f"{prefix}to_skips.{i}.weight"][0] for i in range(3)]
+    return NanoConfig(tuple(widths), tuple(depths), tuple(fine), decoder)  # type: ignore[arg-type]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions beside the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            LayerNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            LayerNorm2d(width),
+        )
+        nn.init.constant_(self.body[-1].weight, 0.3)  # start near the identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(b, width, h, w)`` in and out."""
+        return F.relu(x + self.body(x))
+
+
+class ContextBlock(nn.Module):
+    """Global self-attention on the coarsest grid; a depthwise convolution tells positions."""
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.position = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLPBlock(width, 3 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(b, width, h, w)`` in and out."""
+        x = x + self.position(x)
+        h, w = x.shape[2:]
+        t = x.flatten(2).transpose(1, 2)  # (b, h*w, width)
+        q, k, v = self.qkv(self.norm1(t)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        t = t + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        t = t + self.mlp(self.norm2(t))
+        return t.transpose(1, 2).unflatten(2, (h, w))
+
+
+def _down(into: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(into, out, 3, 2, 1, bias=False), LayerNorm2d(out), nn.ReLU())
+
+
+class NanoEncoder(nn.Module):
+    """Pictures to an embedding at stride 16, finer features, and the dense head's maps."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        self.image_size = IMAGE_SIZE
+        w2, w4, w8, w16 = config.widths
+        out, f8, f4 = config.decoder.width, 64, 48
+        self.downs = nn.ModuleList(
+            [_down(3, w2), _down(w2, w4), _down(w4, w8), _down(w8, w16), _down(w16, w16)]
+        )
+        d4, d8, d16, d32 = config.depths
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(*(ResidualBlock(w4) for _ in range(d4))),
+                nn.Sequential(*(ResidualBlock(w8) for _ in range(d8))),
+                nn.Sequential(*(ResidualBlock(w16) for _ in range(d16))),
+                nn.Sequential(*(ContextBlock(w16) for _ in range(d32))),
+            ]
+        )
+        self.neck = nn.Sequential(nn.Conv2d(w16, out, 1), nn.Conv2d(out, out, 3, padding=1), LayerNorm2d(out))
+        nn.init.constant_(self.neck[-1].weight, 0.5)  # leaves the position encoding its say in attention
+        self.lateral = nn.ModuleList([nn.Conv2d(w8, f8, 1), nn.Conv2d(w4, f4, 1)])
+        self.top_down = nn.ModuleList([nn.Conv2d(out, f8, 1), nn.Conv2d(f8, f4, 1)])
+        self.smooth = nn.ModuleList([nn.Conv2d(f8, f8, 3, padding=1), nn.Conv2d(f4, f4, 3, padding=1)])
+        skips = zip((f8, f4, w2), config.fine, strict=True)
+        self.to_skips = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in skips)
+        self.dense_head = nn.Sequential(nn.Conv2d(f4, f4, 3, padding=1), nn.ReLU(), nn.Conv2d(f4, 2, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """Encode normalised pictures ``(b, 3, h, w)``, h and w multiples of 32.
+
+        Returns
+        -------
+        features : Tensor, shape (b, c, h/16, w/16)
+        skips : tuple of Tensor
+            At strides 8, 4 and 2.
+        dense : Tensor, shape (b, 2, h/4, w/4)
+            Logits: inside an object, near an object's centre.
+        """
+        x2 = self.downs[0](images.contiguous(memory_format=torch.channels_last))
+        x4 = self.stages[0](self.downs[1](x2))
+        x8 = self.stages[1](self.downs[2](x4))
+        x16 = self.stages[2](self.downs[3](x8))
+        x32 = self.stages[3](self.downs[4](x16))
+        features = self.neck(x16 + F.interpolate(x32, scale_factor=2.0))
+        p8 = self._merge(0, features, x8)
+        p4 = self._merge(1, p8, x4)
+        skips = tuple(f(p) for f, p in zip(self.to_skips, (p8, p4, x2), strict=True))
+        return features, skips, self.dense_head(p4)
+
+    def _merge(self, level: int, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Coarse features enlarged twice, plus fine ones: a feature pyramid's step (Lin et al. 2017)."""
+        up = F.interpolate(self.top_down[level](coarse), scale_factor=2.0)
+        return F.relu(self.smooth[level](F.relu(up + self.lateral[level](fine))))
+
+
+class DrawnPromptEncoder(PromptEncoder):
+    """SAM's prompt encoder whose dense part also shows where points and boxes lie."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        width = config.decoder.width
+        super().__init__(width, IMAGE_SIZE, IMAGE_SIZE // STRIDE)
+        f8, f4, _ = config.fine
+        # Several scales of position: one cell apart must differ, and so must opposite corners.
+        scales = torch.logspace(-0.3, 0.6, width // 2)
+        self.pe_layer.positional_encoding_gaussian_matrix *= scales
+        self.mask_downscaling = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(4, 12, 2, 2), nn.GELU()),
+                nn.Sequential(nn.Conv2d(12, 24, 2, 2), nn.GELU()),
+                nn.Conv2d(24, width, 2, 2),
+            ]
+        )
+        self.to_fine = nn.ModuleList([nn.Conv2d(24, f8, 1), nn.Conv2d(12, f4, 1)])
+
+    def mask_prompt_size(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """Mask prompts come at stride 2."""
+        return grid[0] * STRIDE // 2, grid[1] * STRIDE // 2
+
+    def forward(
+        self,
+        points: Tensor,
+        labels: Tensor,
+        masks: Tensor | None,
+        grid: tuple[int, int],
+        origin: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """As in `PromptEncoder`; ``fine`` holds maps at strides 8 and 4."""
+        drawn = self.draw(points, labels, masks, grid)
+        x4 = self.mask_downscaling[0](drawn)
+        x8 = self.mask_downscaling[1](x4)
+        dense = self.mask_downscaling[2](x8)
+        sparse = self.embed_points(points, labels, origin)
+        return sparse, dense, (self.to_fine[0](x8), self.to_fine[1](x4))
+
+    def draw(self, points: Tensor, labels: Tensor, masks: Tensor | None, grid: tuple[int, int]) -> Tensor:
+        """Draw a prompt at stride 2: mask, foreground, background, box: ``(b, 4, h, w)`` in -1..1."""
+        h, w = self.mask_prompt_size(grid)
+        y = torch.arange(h, device=points.device) * 2 + 0.5  # centres of the stride-2 cells, in pixels
+        x = torch.arange(w, device=points.device) * 2 + 0.5
+        if masks is None:
+            mask = points.new_zeros(len(points), h, w)
+        else:
+            mask = (masks[:, 0] / 4).tanh()
+        fore = _bumps(points, labels == FOREGROUND, y, x)
+        back = _bumps(points, labels == BACKGROUND, y, x)
+        return torch.stack([mask.to(fore.dtype), fore, back, _box(points, labels, y, x)], dim=1)
+
+
+def _bumps(points: Tensor, chosen: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Gaussian bumps at the chosen points, ``(b, h, w)``, at most about 1."""
+    along_y = torch.exp(-0.5 * ((y - points[..., 1:]) / POINT_SIGMA) ** 2) * chosen.unsqueeze(-1)
+    along_x = torch.exp(-0.5 * ((x - points[..., :1]) / POINT_SIGMA) ** 2)
+    return torch.einsum("bny,bnx->byx", along_y, along_x).clamp(max=1)
+
+
+def _box(points: Tensor, labels: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """One inside the box, zero outside, with edges of two pixels; zero where there is no box."""
+    if not bool((labels == BOX_START).any()):
+        return points.new_zeros(len(points), len(y), len(x))
+    is_start = (labels == BOX_START).to(points.dtype)
+    has_box = is_start.sum(1)[:, None]
+    start = (points * is_start.unsqueeze(-1)).sum(1)
+    end = (points * (labels == BOX_START + 1).unsqueeze(-1)).sum(1)
+    along_y = ((y - start[:, 1:]) / 2 + 0.5).clamp(0, 1) * ((end[:, 1:] - y) / 2 + 0.5).clamp(0, 1)
+    along_x = ((x - start[:, :1]) / 2 + 0.5).clamp(0, 1) * ((end[:, :1] - x) / 2 + 0.5).clamp(0, 1)
+    return torch.einsum("by,bx->byx", along_y * has_box, along_x)
+
+
+class NanoMaskDecoder(MaskDecoder):
+    """SAM's decoder with eightfold upscaling that takes in finer features of image and prompt."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        self.fine = config.fine
+        super().__init__(config.decoder, mask_width=config.fine[2])
+
+    def make_upscaling(self, width: int) -> nn.Module:
+        """Three doublings, and one 3 x 3 convolution where prompt and image first meet finely."""
+        f8, f4, f2 = self.fine
+        return nn.ModuleDict(
+            {
+                "to8": nn.ConvTranspose2d(width, f8, 2, 2),
+                "norm8": LayerNorm2d(f8),
+                "mix8": nn.Conv2d(f8, f8, 3, padding=1),
+                "to4": nn.ConvTranspose2d(f8, f4, 2, 2),
+                "norm4": LayerNorm2d(f4),
+                "to2": nn.ConvTranspose2d(f4, f2, 2, 2),
+            }
+        )
+
+    def upscale(self, image: Tensor, skips: tuple[Tensor, ...], fine: tuple[Tensor, ...]) -> Tensor:
+        """``(b, width, h, w)`` to ``(b, c, 8h, 8w)``."""
+        up: nn.ModuleDict = self.output_upscaling  # type: ignore[assignment]
+        x8 = F.gelu(up["norm8"](up["to8"](image) + skips[0] + fine[0]))
+        x8 = x8 + F.gelu(up["mix8"](x8))
+        x4 = F.gelu(up["norm4"](up["to4"](x8) + skips[1] + fine[1]))
+        return F.gelu(up["to2"](x4) + skips[2])

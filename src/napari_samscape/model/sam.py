@@ -1,0 +1,155 @@
+"""The whole model: image encoder, prompt encoder and mask decoder, of any member of the family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from napari_samscape.model.config import Shapes, decoder_config, vit_config
+from napari_samscape.model.image_encoder import ImageEncoder
+from napari_samscape.model.mask_decoder import MaskDecoder
+from napari_samscape.model.nano import (
+    PAD_MULTIPLE,
+    DrawnPromptEncoder,
+    NanoConfig,
+    NanoEncoder,
+    NanoMaskDecoder,
+    nano_config,
+)
+from napari_samscape.model.prompt_encoder import PromptEncoder, join_prompts
+from napari_samscape.model.tiny_vit import TinyViT, tiny_vit_config
+
+#: Mean and standard deviation of ImageNet's channels, by which all published weights were trained.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+SINGLE = slice(0, 1)  # the mask for an unambiguous prompt
+MULTI = slice(1, 4)  # the three masks for an ambiguous one
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What an image encoder gives for a batch of pictures."""
+
+    features: Tensor  # (b, c, h, w)
+    skips: tuple[Tensor, ...] = ()  # finer, each (b, c_i, h_i, w_i)
+    dense: Tensor | None = None  # (b, 2, h', w') logits: inside an object, near its centre
+
+
+@dataclass(frozen=True, eq=False)
+class PromptTensors:
+    """One prompt per item of a batch, in (x, y) pixels of the shown picture."""
+
+    points: Tensor  # (b, n, 2)
+    labels: Tensor  # (b, n)
+    boxes: Tensor | None = None  # (b, 4)
+    masks: Tensor | None = None  # (b, 1, h, w) logits
+
+
+class Sam(nn.Module):
+    """A Segment Anything model.
+
+    Attributes
+    ----------
+    image_size : int
+        Longest side, in pixels, of the picture as it is shown to the model.
+    pad_multiple : int
+        The shown picture is padded on the right and below to a multiple of this.
+    name : str
+        As the user asked for it.
+    digest : str
+        SHA-256 of the weights' file; empty for a model that was not read from one.
+    """
+
+    def __init__(
+        self, image_encoder: nn.Module, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder, pad: int
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.image_size = prompt_encoder.image_size
+        self.pad_multiple = pad
+        self.name = ""
+        self.digest = ""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.prompt_encoder.no_mask_embed.weight.device
+
+    def normalise(self, rgb: Tensor) -> Tensor:
+        """Pixels 0..255 ``(b, 3, h, w)`` to the encoder's input, zero padded right and below."""
+        mean, std = (rgb.new_tensor(v).reshape(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
+        h, w = rgb.shape[2:]
+        padding = (0, -w % self.pad_multiple, 0, -h % self.pad_multiple)
+        return nn.functional.pad((rgb - mean) / std, padding)
+
+    def encode(self, images: Tensor) -> Encoded:
+        """Run the image encoder on normalised pictures ``(b, 3, h, w)``."""
+        out = self.image_encoder(images)
+        return Encoded(*out) if isinstance(out, tuple) else Encoded(out)
+
+    def decode(
+        self, encoded: Encoded, prompt: PromptTensors, which: slice = MULTI, origin: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Masks for a batch of prompts, all on one picture or each on its own.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            Of one picture, or of as many as there are prompts.
+        prompt : PromptTensors
+            b prompts.
+        which : slice
+            `SINGLE`, `MULTI`, or all four with ``slice(0, 4)``.
+        origin : Tensor, shape (b, 2), optional
+            (x, y) in cells where the picture starts inside a larger one (training on crops).
+
+        Returns
+        -------
+        logits : Tensor, shape (b, n, h, w)
+            At low resolution; above 0 is inside.
+        iou : Tensor, shape (b, n)
+            Predicted.
+        """
+        grid = (encoded.features.shape[2], encoded.features.shape[3])
+        points, labels = join_prompts(prompt.points, prompt.labels, prompt.boxes)
+        sparse, dense, fine = self.prompt_encoder(points, labels, prompt.masks, grid, origin)
+        pe = self.prompt_encoder.dense_pe(grid, origin)
+        tokens, image, iou = self.mask_decoder.decode(encoded.features, pe, sparse, dense)
+        pixels = self.mask_decoder.upscale(image, encoded.skips, fine)
+        return self.mask_decoder.draw(tokens, pixels, which), iou[:, which]
+
+
+def build_nano(config: NanoConfig | None = None) -> Sam:
+    """A fresh `nano` with random weights."""
+    config = config or NanoConfig()
+    prompt_encoder = DrawnPromptEncoder(config)
+    return Sam(NanoEncoder(config), prompt_encoder, NanoMaskDecoder(config), pad=PAD_MULTIPLE)
+
+
+def build_model(shapes: Shapes) -> Sam:
+    """Build the model whose checkpoint has these names and shapes, with random weights.
+
+    Raises
+    ------
+    KeyError, IndexError, ValueError
+        If the names and shapes are not those of any known architecture.
+    """
+    decoder = decoder_config(shapes)
+    if "image_encoder.downs.0.0.weight" in shapes:
+        return build_nano(nano_config(shapes, decoder))
+    encoder: nn.Module
+    if "image_encoder.pos_embed" in shapes:
+        vit = vit_config(shapes)
+        encoder, size, grid = ImageEncoder(vit), vit.image_size, vit.image_size // vit.patch_size
+    else:
+        tiny = tiny_vit_config(shapes)
+        encoder, size = TinyViT(tiny), tiny.image_size
+        grid = size // 16
+    mask_channels = shapes["prompt_encoder.mask_downscaling.3.weight"][0]
+    prompt_encoder = PromptEncoder(decoder.width, size, grid, mask_channels)
+    return Sam(encoder, prompt_encoder, MaskDecoder(decoder), pad=size)
