@@ -1,0 +1,174 @@
+"""One lazy picture of two to five named axes, whatever file or array it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_samscape.errors import InputError
+
+AXES = "tczyx"
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A picture that is read only where it is asked for.
+
+    Attributes
+    ----------
+    levels : tuple of array_like
+        The picture at falling resolutions, level 0 (full) first; each has ``shape``, ``dtype`` and
+        ``__getitem__`` and may lie on disk (Zarr, TIFF) or be computed when read (dask).
+    axes : str
+        One letter of "tczyx" per axis of the arrays, e.g. "yx", "yxc", "czyx".
+    scale : tuple of float
+        Size of a pixel of level 0 along each axis, in ``units``; ones where unknown.
+    units : tuple of str or None
+        Unit of each axis as UDUNITS names it ("micrometer", "second"), None where unknown.
+    name : str
+        What to call it in messages and layers.
+    path : Path or None
+        Where it lies on disk.
+
+    Raises
+    ------
+    InputError
+        If the axes do not fit the array, an axis is empty, or the pixels are not numbers.
+    """
+
+    levels: tuple[Any, ...]
+    axes: str
+    scale: tuple[float, ...] = ()
+    units: tuple[str | None, ...] = ()
+    name: str = "image"
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        _check_axes(self)
+        object.__setattr__(self, "scale", self.scale or (1.0,) * len(self.axes))
+        object.__setattr__(self, "units", self.units or (None,) * len(self.axes))
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{axis}={size}" for axis, size in self.sizes.items())
+        return f"Image({str(self)!r}, {sizes}, {self.dtype}, {len(self.levels)} level(s))"
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else self.name
+
+    @property
+    def data(self) -> Any:
+        """The lazy array of full resolution."""
+        return self.levels[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of full resolution, in the order of ``axes``."""
+        return tuple(int(size) for size in self.data.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels as stored."""
+        return np.dtype(self.data.dtype)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Size by axis, in the order of ``axes``."""
+        return dict(zip(self.axes, self.shape, strict=True))
+
+    @property
+    def label_axes(self) -> str:
+        """Axes that a label image of this picture has: t and z where there are any, then y and x."""
+        return "".join(axis for axis in "tzyx" if axis in self.axes)
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of a label image of this picture, in the order of ``label_axes``."""
+        return tuple(self.sizes[axis] for axis in self.label_axes)
+
+    @property
+    def label_scale(self) -> tuple[float, ...]:
+        """Pixel size along ``label_axes``."""
+        return tuple(self.scale[self.axes.index(axis)] for axis in self.label_axes)
+
+    @property
+    def label_units(self) -> tuple[str | None, ...]:
+        """Units along ``label_axes``."""
+        return tuple(self.units[self.axes.index(axis)] for axis in self.label_axes)
+
+    def plane(self, t: int = 0, z: int = 0, c: int | None = None, *, level: int = 0) -> NDArray[Any]:
+        """Read one plane into memory.
+
+        Parameters
+        ----------
+        t, z : int
+            Which time point and slice; 0 for pictures without that axis.
+        c : int, optional
+            Which channel; all of them where left out.
+        level : int
+            0 is full resolution. ``z`` and ``t`` count that level's own planes.
+
+        Returns
+        -------
+        ndarray, shape (y, x) or (y, x, c)
+            In the machine's byte order, otherwise of the stored type.
+
+        Raises
+        ------
+        InputError
+            If there is no such plane, or the file turns out to be truncated or damaged.
+        """
+        array = self.levels[level]
+        wanted = {"t": t, "z": z} | ({} if c is None else {"c": c})
+        for axis, position in wanted.items():
+            size = array.shape[self.axes.index(axis)] if axis in self.axes else 1
+            if not 0 <= position < size:
+                raise InputError(
+                    f"{self} has no plane {axis}={position}; its {axis} goes from 0 to {size - 1}."
+                )
+        index = tuple(wanted.get(axis, slice(None)) for axis in self.axes)
+        left = [axis for axis in self.axes if axis not in wanted]
+        try:
+            pixels = np.asarray(array[index])
+        except Exception as error:  # every codec has its own way of failing
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{self} is truncated or damaged: {reason}") from error
+        pixels = pixels.transpose([left.index(axis) for axis in "yxc" if axis in left])
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+    def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+        """Read plane after plane, over t and z, all channels at once.
+
+        Yields
+        ------
+        index : tuple of int
+            Where the plane belongs in a label image: ``labels[index]`` has the shape (y, x).
+        pixels : ndarray, shape (y, x) or (y, x, c)
+            See `plane`.
+        """
+        stacked = self.label_axes[:-2]
+        for index in product(*(range(self.sizes[axis]) for axis in stacked)):
+            yield index, self.plane(**dict(zip(stacked, index, strict=True)))
+
+
+def _check_axes(image: Image) -> None:
+    for array in image.levels:
+        shape, kind = tuple(array.shape), np.dtype(array.dtype).kind
+        if len(shape) != len(image.axes):
+            raise InputError(
+                f"{image} has {len(shape)} dimensions {shape}, which do not fit the axes '{image.axes}'."
+            )
+        if 0 in shape:
+            raise InputError(f"{image} is empty: its shape is {shape}.")
+        if kind not in "biuf":
+            raise InputError(f"{image} holds {np.dtype(array.dtype)} values, which are no intensities.")
+    unique = len(set(image.axes)) == len(image.axes)
+    if not unique or not set("yx") <= set(image.axes) <= set(AXES):
+        raise InputError(
+            f"{image} has the axes '{image.axes}'; they must be y and x, and at most one each of t, c and z."
+        )

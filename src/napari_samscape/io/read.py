@@ -1,0 +1,344 @@
+"""Open pictures lazily: PNG, JPEG and their like, TIFF, OME-TIFF, Zarr, OME-Zarr 0.4 and 0.5, arrays.
+
+Rows and columns are kept as the file stores them: an EXIF orientation is not applied, as napari does not
+apply it either, so that a point clicked in napari names the same pixel on the command line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ome_zarr_models.v04.image as ome04
+import ome_zarr_models.v05.image as ome05
+import tifffile
+import zarr
+from numpy.typing import ArrayLike
+from PIL import Image as pillow
+from PIL import UnidentifiedImageError
+from pydantic import ValidationError
+
+from napari_samscape.errors import InputError
+from napari_samscape.io.image import AXES, Image
+
+READS = "PNG, JPEG, BMP, GIF, WebP, PPM, JPEG 2000, TIFF, Zarr and OME-Zarr are read"
+# Named, because some of Pillow's readers start other programs (Ghostscript).
+PICTURES = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000"]
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Beyond this many, the last axis of an array without names is not taken for channels.
+MOST_CHANNELS = 5
+_pillow_lock = threading.Lock()
+
+
+def open_image(source: str | os.PathLike[str] | ArrayLike | Image, *, axes: str | None = None) -> Image:
+    """Open a picture without reading it, wherever its format allows that.
+
+    Parameters
+    ----------
+    source : path or array_like
+        A file (PNG, JPEG, ..., TIFF, OME-TIFF, BigTIFF), a folder (Zarr array, OME-Zarr 0.4 or 0.5), or an
+        array (NumPy, dask, Zarr; a list of arrays of falling size is a pyramid, as in napari's layers).
+    axes : str, optional
+        One letter of "tczyx" per dimension, for sources that do not name theirs. Where left out: two
+        dimensions are yx; a last one of at most five, smaller than all others, is c; what is left are
+        z, then t before it, then c before that.
+
+    Returns
+    -------
+    Image
+        Lazy; pictures that Pillow reads are decoded at once.
+
+    Raises
+    ------
+    InputError
+        If it is missing, unreadable, no image, damaged, empty, or has unusable dimensions.
+
+    Examples
+    --------
+    >>> open_image(np.zeros((7, 64, 65), np.uint16)).sizes
+    {'z': 7, 'y': 64, 'x': 65}
+    """
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return _open_path(Path(source), axes)
+    return _open_array(source, axes)
+
+
+def _open_path(path: Path, axes: str | None) -> Image:
+    try:
+        if path.is_dir():
+            return _open_zarr(path, axes)
+        if not path.exists():
+            raise InputError(f"There is no file {path}.")
+        if not path.is_file():
+            raise InputError(f"{path} is neither a file nor a folder.")
+        with path.open("rb") as file:
+            start = file.read(4)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be opened: {_reason(error)}.") from error
+    if not start:
+        raise InputError(f"{path} is empty (0 bytes).")
+    if start in TIFF_STARTS:
+        return _open_tiff(path, axes)
+    return _open_picture(path, axes)
+
+
+# Arrays ------------------------------------------------------------------------------------------------
+
+
+def _open_array(source: Any, axes: str | None) -> Image:
+    if isinstance(source, Sequence) and source and all(hasattr(level, "shape") for level in source):
+        levels = tuple(source)
+    elif hasattr(source, "shape") and hasattr(source, "dtype"):
+        levels = (source,)
+    else:
+        try:
+            levels = (np.asarray(source),)
+        except ValueError:
+            raise InputError("The picture must be a regular array; this is not.") from None
+    sizes = [int(np.prod(level.shape)) for level in levels]
+    if any(smaller >= larger for larger, smaller in zip(sizes, sizes[1:], strict=False)):
+        raise InputError("A list of arrays must be a pyramid, each level smaller than the one before it.")
+    name = getattr(source, "basename", None) or "The array"
+    return Image(levels, axes or _guessed_axes(levels[0].shape, str(name)), name=str(name))
+
+
+def _guessed_axes(shape: tuple[int, ...], name: str) -> str:
+    """Name the dimensions of an array that does not; the rule is in `open_image`."""
+    if not 2 <= len(shape) <= 5:
+        raise InputError(
+            f"{name} has {len(shape)} dimension(s), its shape is {tuple(shape)}; 2 to 5 are read."
+        )
+    last_is_channels = len(shape) > 2 and shape[-1] <= MOST_CHANNELS and shape[-1] < min(shape[-3:-1])
+    if last_is_channels:
+        return "tzyxc"[5 - len(shape) :]
+    return "".join(axis for axis in AXES if axis in "ctzyx"[5 - len(shape) :])
+
+
+# Pictures that Pillow reads ----------------------------------------------------------------------------
+
+
+def _open_picture(path: Path, axes: str | None) -> Image:
+    try:
+        with _any_size(), pillow.open(path, formats=PICTURES) as picture:
+            picture.load()
+            pixels = np.asarray(_without_palette(picture))
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} is no image of a known kind; {READS}.") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise InputError(f"{path} is truncated or damaged: {_reason(error)}.") from error
+    return Image((pixels,), axes or "yxc"[: pixels.ndim], name=_name(path), path=path)
+
+
+def _without_palette(picture: pillow.Image) -> pillow.Image:
+    """Turn colour models other than grey and RGB into RGB; transparency becomes a fourth channel."""
+    if picture.mode in ("LA", "La", "PA") or (picture.mode == "P" and "transparency" in picture.info):
+        return picture.convert("RGBA")
+    if picture.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+        return picture.convert("RGB")
+    return picture
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Lift Pillow's limit on the number of pixels: large pictures are what this package is for."""
+    with _pillow_lock:
+        limit, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            pillow.MAX_IMAGE_PIXELS = limit
+
+
+# TIFF --------------------------------------------------------------------------------------------------
+
+
+def _open_tiff(path: Path, axes: str | None) -> Image:
+    with _complaints() as complaints:
+        try:
+            file = tifffile.TiffFile(path)
+        except Exception as error:
+            raise InputError(f"{path} is truncated or damaged: {_reason(error)}.") from error
+        try:
+            series = file.series[0]
+            levels = tuple(_tiff_level(path, series, number) for number in range(len(series.levels)))
+            scale, units = _tiff_scale(file)
+            letters = series.axes
+        except Exception as error:
+            file.close()
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} is truncated or damaged: {_reason(error)}.") from error
+        # The arrays read from the open file; it is closed when the last of them is gone.
+        weakref.finalize(levels[0].store, file.filehandle.close)
+    if complaints:
+        raise InputError(f"{path} is truncated or damaged: {complaints[0]}.")
+    axes = axes or _tiff_axes(path, letters)
+    return Image(
+        levels,
+        axes,
+        scale=tuple(scale.get(axis, 1.0) for axis in axes),
+        units=tuple(units.get(axis) for axis in axes),
+        name=_name(path),
+        path=path,
+    )
+
+
+def _tiff_level(path: Path, series: tifffile.TiffPageSeries, number: int) -> Any:
+    if int(series.keyframe.compression) != 1:
+        try:
+            series.keyframe.decode  # noqa: B018  (tifffile looks for the codec here)
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{path} cannot be decoded: {_reason(error)}.") from error
+    return zarr.open_array(series.aszarr(level=number), mode="r")
+
+
+def _tiff_axes(path: Path, letters: str) -> str:
+    """Translate tifffile's axes: samples are channels, an axis without a known meaning is z, else t."""
+    axes = letters.replace("S", "C").lower()
+    unknown = [axis for axis in axes if axis not in AXES]
+    free = [axis for axis in "zt" if axis not in axes]
+    if len(unknown) > len(free) or len(set(axes)) < len(axes):
+        raise InputError(f"{path} has axes '{letters}' that cannot be told apart.")
+    for axis, meaning in zip(reversed(unknown), free, strict=False):
+        axes = axes.replace(axis, meaning)
+    return axes
+
+
+def _tiff_scale(file: tifffile.TiffFile) -> tuple[dict[str, float], dict[str, str]]:
+    """Pixel sizes and units as OME-TIFF or ImageJ state them; a plain TIFF's dots per inch mean nothing."""
+    if file.is_ome and file.ome_metadata:
+        image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+        pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+        keys = {
+            axis: f"PhysicalSize{axis.upper()}" for axis in "zyx" if f"PhysicalSize{axis.upper()}" in pixels
+        }
+        return (
+            {axis: float(pixels[key]) for axis, key in keys.items()},
+            {axis: _unit(str(pixels.get(f"{key}Unit", "µm"))) for axis, key in keys.items()},
+        )
+    if file.is_imagej and file.imagej_metadata:
+        facts, scale = file.imagej_metadata, {}
+        for axis, tag in (("y", "YResolution"), ("x", "XResolution")):
+            pixels_per_unit, units = (
+                file.pages.first.tags[tag].value if tag in file.pages.first.tags else (0, 1)
+            )
+            if pixels_per_unit:
+                scale[axis] = units / pixels_per_unit
+        if facts.get("spacing"):
+            scale["z"] = float(facts["spacing"])
+        unit = facts.get("unit")
+        return scale, dict.fromkeys(scale, _unit(str(unit))) if unit and unit != "pixel" else {}
+    return {}, {}
+
+
+def _unit(name: str) -> str:
+    """The name by which OME-Zarr calls a unit of length."""
+    short = {"µm": "micrometer", "um": "micrometer", "micron": "micrometer", "\\u00B5m": "micrometer"}
+    return (short | {"nm": "nanometer", "mm": "millimeter", "cm": "centimeter", "m": "meter"}).get(name, name)
+
+
+@contextlib.contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what tifffile only logs when pages are missing, and keep it off the screen."""
+    found: list[str] = []
+
+    class Collector(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            mine = record.threadName == threading.current_thread().name
+            if mine and record.levelno >= logging.ERROR:
+                found.append(record.getMessage().rpartition("> ")[2])
+            return not mine
+
+    logger, collector = logging.getLogger("tifffile"), Collector()
+    logger.addFilter(collector)
+    try:
+        yield found
+    finally:
+        logger.removeFilter(collector)
+
+
+# Zarr --------------------------------------------------------------------------------------------------
+
+
+def _open_zarr(path: Path, axes: str | None) -> Image:
+    try:
+        node = zarr.open(path, mode="r")
+    except FileNotFoundError as error:
+        raise InputError(f"The folder {path} is no Zarr store; {READS}.") from error
+    except Exception as error:
+        raise InputError(f"{path} is a damaged Zarr store: {_reason(error)}.") from error
+    if isinstance(node, zarr.Array):
+        names = getattr(node.metadata, "dimension_names", None) or ()
+        named = "".join(name or "?" for name in names)
+        axes = axes or (named if named and set(named) <= set(AXES) else _guessed_axes(node.shape, str(path)))
+        return Image((node,), axes, name=_name(path), path=path)
+    return _open_ome_zarr(path, node)
+
+
+def _open_ome_zarr(path: Path, group: zarr.Group) -> Image:
+    """Open the first multiscale of an OME-Zarr group.
+
+    Only the group's own metadata are validated: labels and tables next to the picture may be what they like.
+    """
+    attributes: Any = group.attrs.asdict()
+    version = ome05 if "ome" in attributes else ome04
+    attributes = attributes.get("ome", attributes)
+    if "multiscales" not in attributes:
+        inside = sorted(child.name for child in path.iterdir() if child.is_dir())
+        hint = f"give one that is inside it ({', '.join(inside[:5])})" if inside else "it is empty"
+        raise InputError(f"{path} is a Zarr group but no OME-Zarr image; {hint}.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            multiscale = version.ImageAttrs.model_validate(attributes).multiscales[0]
+        levels = tuple(group[level.path] for level in multiscale.datasets)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        reason = f"{where}: {error.errors()[0]['msg']}"
+        raise InputError(f"{path} has metadata that are not OME-Zarr 0.4 or 0.5 ({reason}).") from error
+    except KeyError as error:
+        raise InputError(f"{path} is a damaged OME-Zarr image: the array {error} is missing.") from error
+    if not all(isinstance(level, zarr.Array) for level in levels):
+        raise InputError(f"{path} is a damaged OME-Zarr image: a level is no array.")
+    overall = _scale_of(multiscale.coordinateTransformations, len(multiscale.axes))
+    own = _scale_of(multiscale.datasets[0].coordinateTransformations, len(multiscale.axes))
+    return Image(
+        levels,
+        "".join(str(axis.name).lower()[:1] for axis in multiscale.axes),
+        scale=tuple(a * b for a, b in zip(overall, own, strict=True)),
+        units=tuple(None if axis.unit is None else str(axis.unit) for axis in multiscale.axes),
+        name=_name(path),
+        path=path,
+    )
+
+
+def _scale_of(transforms: Any, ndim: int) -> list[float]:
+    """The factors of the scale transform, ones where there is none in the metadata themselves."""
+    for transform in transforms or ():
+        if transform.type == "scale" and getattr(transform, "scale", None):
+            return [float(factor) for factor in transform.scale]
+    return [1.0] * ndim
+
+
+def _name(path: Path) -> str:
+    """The file's name without its endings: 'cells' for 'cells.ome.zarr'."""
+    stem = Path(path.resolve().name).stem
+    return stem.removesuffix(".ome") or path.name
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong, without a full stop."""
+    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,446 @@
+"""What `open_image` reads, and what `write_labels` and `write_overlay` leave on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from ome_zarr_models.v04.image import Image as Image04
+from ome_zarr_models.v05.image import Image as Image05
+from ome_zarr_models.v05.image_label import ImageLabel
+from PIL import Image as pillow
+
+from napari_samscape.errors import InputError
+from napari_samscape.io import Image, check_output, open_image, write_labels, write_overlay
+
+RAMP = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30)
+DTYPES = ["bool", "uint8", "int16", "uint16", "float64", ">u2", ">f8"]
+
+
+def write_ome_zarr(path: Path, version: str, levels: list[np.ndarray], axes: str, scale: list[float]) -> Path:
+    """An OME-Zarr image as other programs write it."""
+    kinds = {"t": "time", "c": "channel"}
+    datasets = []
+    for number in range(len(levels)):
+        factors = [s * 2**number if axis in "yx" else s for s, axis in zip(scale, axes, strict=True)]
+        transforms = [{"type": "scale", "scale": factors}]
+        datasets.append({"path": f"s{number}", "coordinateTransformations": transforms})
+    named = [{"name": axis, "type": kinds.get(axis, "space")} for axis in axes]
+    for axis in named:
+        if axis["type"] == "space":
+            axis["unit"] = "micrometer"
+    multiscales = [{"axes": named, "datasets": datasets, "name": "cells"}]
+    if version == "0.4":
+        attributes = {"multiscales": [multiscales[0] | {"version": "0.4"}]}
+    else:
+        attributes = {"ome": {"version": "0.5", "multiscales": multiscales}}
+    zarr_format = 2 if version == "0.4" else 3
+    group = zarr.open_group(path, mode="w-", zarr_format=zarr_format, attributes=attributes)
+    for number, level in enumerate(levels):
+        names = {"dimension_names": tuple(axes)} if zarr_format == 3 else {}
+        array = group.create_array(
+            f"s{number}", shape=level.shape, dtype=level.dtype, chunks=level.shape, **names
+        )
+        array[...] = level
+    return path
+
+
+# Reading -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "webp", "jpg", "jp2"])
+def test_a_colour_picture_is_yxc(tmp_path: Path, ending: str) -> None:
+    pillow.new("RGB", (30, 20), (200, 100, 50)).save(tmp_path / f"cells.{ending}", lossless=True)
+    image = open_image(tmp_path / f"cells.{ending}")
+    assert (image.axes, image.shape, image.name) == ("yxc", (20, 30, 3), "cells")
+    np.testing.assert_allclose(image.plane()[10, 10], (200, 100, 50), atol=3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape", "dtype"),
+    [
+        ("1", (20, 30), "bool"),
+        ("L", (20, 30), "uint8"),
+        ("I;16", (20, 30), "uint16"),
+        ("P", (20, 30, 3), "uint8"),
+        ("LA", (20, 30, 4), "uint8"),
+        ("RGBA", (20, 30, 4), "uint8"),
+    ],
+)
+def test_every_kind_of_png_is_read(tmp_path: Path, mode: str, shape: tuple[int, ...], dtype: str) -> None:
+    pillow.new(mode, (30, 20)).save(tmp_path / "cells.png")
+    image = open_image(tmp_path / "cells.png")
+    assert (image.shape, image.dtype) == (shape, dtype)
+
+
+def test_an_exif_orientation_is_left_alone_as_napari_does(tmp_path: Path) -> None:
+    exif = pillow.Exif()
+    exif[0x0112] = 6  # "turn me by 90 degrees"
+    pillow.new("L", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    assert open_image(tmp_path / "turned.jpg").shape == (20, 30)
+
+
+def test_pillows_limit_on_pixels_does_not_apply_and_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pillow.new("L", (30, 20)).save(tmp_path / "large.png")
+    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", 10)
+    assert open_image(tmp_path / "large.png").shape == (20, 30)
+    assert pillow.MAX_IMAGE_PIXELS == 10
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_type_of_pixels_comes_out_of_a_tiff_in_native_byte_order(tmp_path: Path, dtype: str) -> None:
+    pixels = (RAMP % 7).astype(dtype)
+    order = ">" if dtype.startswith(">") else "<"
+    tifffile.imwrite(tmp_path / "cells.tif", pixels, byteorder=order, photometric="minisblack")
+    plane = open_image(tmp_path / "cells.tif").plane()
+    assert plane.dtype.isnative
+    assert plane.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(plane, pixels)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_every_type_and_number_of_channels_comes_out_of_an_array(dtype: str, channels: int) -> None:
+    pixels = np.repeat((RAMP % 7).astype(dtype)[..., None], channels, axis=-1)
+    image = open_image(pixels)
+    assert image.axes == "yxc"
+    plane = image.plane()
+    assert plane.dtype.isnative
+    np.testing.assert_array_equal(plane, pixels)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4, 5])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_channels_of_a_tiff_are_moved_last(tmp_path: Path, channels: int, planar: str) -> None:
+    pixels = np.stack([RAMP + 1000 * c for c in range(channels)])
+    stored = pixels if planar == "separate" else np.moveaxis(pixels, 0, -1)
+    tifffile.imwrite(
+        tmp_path / "cells.tif", stored, planarconfig=planar, photometric="minisblack", metadata=None
+    )
+    plane = open_image(tmp_path / "cells.tif").plane()
+    np.testing.assert_array_equal(plane.reshape(20, 30, channels), np.moveaxis(pixels, 0, -1))
+
+
+def test_an_ome_tiff_keeps_axes_scale_and_units(tmp_path: Path) -> None:
+    pixels = np.arange(2 * 4 * 3 * 20 * 30, dtype=np.uint16).reshape(2, 4, 3, 20, 30)
+    facts = {
+        "axes": "TZCYX",
+        "PhysicalSizeX": 0.1,
+        "PhysicalSizeY": 0.2,
+        "PhysicalSizeZ": 2.0,
+        "PhysicalSizeXUnit": "µm",
+    }
+    tifffile.imwrite(tmp_path / "cells.ome.tif", pixels, metadata=facts)
+    image = open_image(tmp_path / "cells.ome.tif")
+    assert (image.axes, image.name, image.label_axes) == ("tzcyx", "cells", "tzyx")
+    assert image.label_scale == (1.0, 2.0, 0.2, 0.1)
+    assert image.label_units == (None, "micrometer", "micrometer", "micrometer")
+    np.testing.assert_array_equal(image.plane(t=1, z=2), np.moveaxis(pixels[1, 2], 0, -1))
+    np.testing.assert_array_equal(image.plane(t=1, z=2, c=1), pixels[1, 2, 1])
+
+
+def test_an_imagej_stack_keeps_its_spacing(tmp_path: Path) -> None:
+    facts = {"axes": "ZYX", "unit": "um", "spacing": 2.5}
+    tifffile.imwrite(
+        tmp_path / "cells.tif", np.stack([RAMP] * 7), imagej=True, metadata=facts, resolution=(10, 5)
+    )
+    image = open_image(tmp_path / "cells.tif")
+    assert (image.axes, image.scale) == ("zyx", (2.5, 0.2, 0.1))
+    assert image.units == ("micrometer",) * 3
+
+
+def test_pages_without_a_meaning_are_slices(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([RAMP] * 7))
+    assert open_image(tmp_path / "pages.tif").sizes == {"z": 7, "y": 20, "x": 30}
+
+
+def test_a_pyramid_in_a_tiff_is_read_lazily_tile_by_tile(tmp_path: Path) -> None:
+    full = np.random.default_rng(0).integers(0, 255, (512, 512), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "pyramid.tif", bigtiff=True) as file:
+        file.write(full, subifds=1, tile=(128, 128))
+        file.write(full[::2, ::2], subfiletype=1, tile=(128, 128))
+    image = open_image(tmp_path / "pyramid.tif")
+    assert [level.shape for level in image.levels] == [(512, 512), (256, 256)]
+    assert image.data.chunks == (128, 128)
+    np.testing.assert_array_equal(image.data[100:140, 300:310], full[100:140, 300:310])
+    np.testing.assert_array_equal(image.plane(level=1), full[::2, ::2])
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_plain_zarr_array_is_lazy(tmp_path: Path, zarr_format: int) -> None:
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=(4, 20, 30), dtype="u2", chunks=(1, 20, 30), zarr_format=zarr_format
+    )
+    array[2] = RAMP
+    image = open_image(str(tmp_path / "a.zarr"))
+    assert isinstance(image.data, zarr.Array)
+    assert image.axes == "zyx"
+    np.testing.assert_array_equal(image.plane(z=2), RAMP)
+
+
+def test_dimension_names_of_a_zarr_array_are_believed(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", shape=(4, 20, 30), dtype="u2", dimension_names=("c", "y", "x"))
+    assert open_image(tmp_path / "a.zarr").axes == "cyx"
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_an_ome_zarr_image_keeps_levels_axes_scale_and_units(tmp_path: Path, version: str) -> None:
+    full = np.stack([RAMP, RAMP + 1])
+    path = write_ome_zarr(
+        tmp_path / "cells.ome.zarr", version, [full, full[:, ::2, ::2]], "cyx", [1, 0.5, 0.25]
+    )
+    # The fixture itself is what the format asks for.
+    (Image04 if version == "0.4" else Image05).from_zarr(zarr.open_group(path, mode="r"))
+    image = open_image(path)
+    assert (image.axes, image.scale, image.name) == ("cyx", (1, 0.5, 0.25), "cells")
+    assert image.units == (None, "micrometer", "micrometer")
+    assert [level.shape for level in image.levels] == [(2, 20, 30), (2, 10, 15)]
+    assert isinstance(image.data, zarr.Array)
+    np.testing.assert_array_equal(image.plane(), np.moveaxis(full, 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((64, 65), "yx"),
+        ((64, 65, 3), "yxc"),
+        ((64, 65, 5), "yxc"),
+        ((64, 65, 6), "zyx"),
+        ((3, 64, 65), "zyx"),
+        ((4, 4, 4), "zyx"),
+        ((7, 64, 65, 4), "zyxc"),
+        ((2, 7, 64, 65), "tzyx"),
+        ((2, 3, 7, 64, 65), "tczyx"),
+        ((2, 3, 64, 65, 3), "tzyxc"),
+    ],
+)
+def test_dimensions_without_names_are_guessed_by_one_rule(shape: tuple[int, ...], axes: str) -> None:
+    assert open_image(np.zeros(shape, np.uint8)).axes == axes
+
+
+def test_axes_that_are_given_are_taken(tmp_path: Path) -> None:
+    image = open_image(np.stack([RAMP] * 3), axes="cyx")
+    assert image.plane().shape == (20, 30, 3)
+    assert open_image(image) is image
+
+
+def test_a_dask_array_is_computed_only_where_it_is_read() -> None:
+    def block(block_info: dict) -> np.ndarray:
+        where = block_info[None]["chunk-location"]
+        assert where[0] == 1, "a plane that nobody asked for was computed"
+        return RAMP[None]
+
+    lazy = da.map_blocks(block, dtype=RAMP.dtype, chunks=((1,) * 3, (20,), (30,)), meta=RAMP)
+    image = open_image(lazy, axes="zyx")
+    np.testing.assert_array_equal(image.plane(z=1), RAMP)
+
+
+def test_a_list_of_arrays_is_a_pyramid() -> None:
+    image = open_image([RAMP, RAMP[::2, ::2]])
+    assert [level.shape for level in image.levels] == [(20, 30), (10, 15)]
+    with pytest.raises(InputError, match="must be a pyramid"):
+        open_image([RAMP, RAMP])
+
+
+def test_planes_come_with_their_place_in_the_labels() -> None:
+    pixels = np.arange(2 * 3 * 4 * 5 * 6).reshape(2, 3, 4, 5, 6)
+    image = open_image(pixels, axes="tczyx")
+    labels = np.zeros(image.label_shape, int)
+    for index, plane in image.planes():
+        assert plane.shape == (5, 6, 3)
+        labels[index] = plane[..., 1]
+    np.testing.assert_array_equal(labels, pixels[:, 1])
+
+
+@pytest.mark.parametrize("wanted", [{"t": 1}, {"z": 7}, {"z": -1}, {"c": 3}])
+def test_a_plane_that_is_not_there_is_named(wanted: dict[str, int]) -> None:
+    image = open_image(np.zeros((7, 64, 65, 3), np.uint8))
+    with pytest.raises(InputError, match=f"no plane {next(iter(wanted))}="):
+        image.plane(**wanted)
+
+
+# Labels ------------------------------------------------------------------------------------------------
+
+LABELS = np.zeros((1100, 900), np.int32)
+LABELS[100:200, 300:500] = 1
+LABELS[600:1000, 20:80] = 70_000
+
+
+def test_labels_become_a_valid_ome_zarr_label_image_with_a_pyramid(tmp_path: Path) -> None:
+    like = Image((LABELS,), "yx", scale=(0.5, 0.25), units=("micrometer", "micrometer"))
+    about = {"model": "nano", "version": "0.1.0"}
+    write_labels(tmp_path / "out.ome.zarr", LABELS, like=like, about=about)
+    group = zarr.open_group(tmp_path / "out.ome.zarr", mode="r")
+    model = ImageLabel.from_zarr(group)
+    assert model.ome_attributes.version == "0.5"
+    assert model.ome_attributes.image_label is not None
+    assert group.attrs["samscape"] == about
+    image = open_image(tmp_path / "out.ome.zarr")
+    assert [level.shape for level in image.levels] == [(1100, 900), (550, 450), (275, 225)]
+    assert (image.axes, image.scale) == ("yx", (0.5, 0.25))
+    assert image.units == ("micrometer", "micrometer")
+    for step, level in zip((1, 2, 4), image.levels, strict=True):
+        assert level.dtype == np.int32
+        np.testing.assert_array_equal(level[...], LABELS[::step, ::step])
+    scales = [
+        level.coordinateTransformations[0].scale for level in model.ome_attributes.multiscales[0].datasets
+    ]
+    assert scales == [[0.5, 0.25], [1, 0.5], [2, 1]]
+
+
+def test_labels_of_a_stack_leave_the_channels_out(tmp_path: Path) -> None:
+    like = open_image(np.zeros((2, 3, 4, 20, 30)), axes="tczyx")
+    labels = np.arange(2 * 4 * 20 * 30, dtype=np.int32).reshape(2, 4, 20, 30)
+    image = open_image(write_labels(tmp_path / "out.zarr", labels, like=like))
+    assert (image.axes, image.shape) == ("tzyx", (2, 4, 20, 30))
+    assert image.data.chunks == (1, 1, 20, 30)
+    np.testing.assert_array_equal(image.data[...], labels)
+
+
+def test_labels_of_an_ome_zarr_picture_say_where_it_is(tmp_path: Path) -> None:
+    picture = open_image(write_ome_zarr(tmp_path / "in.ome.zarr", "0.5", [RAMP], "yx", [1, 1]))
+    write_labels(tmp_path / "out.ome.zarr", np.zeros((20, 30), np.int32), like=picture)
+    group = zarr.open_group(tmp_path / "out.ome.zarr", mode="r")
+    named = ImageLabel.from_zarr(group).ome_attributes.image_label.source.image
+    assert (tmp_path / "out.ome.zarr" / named).resolve() == picture.path
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(65_535, "uint16"), (65_536, "uint32")])
+def test_labels_as_tiff_take_the_type_they_need(tmp_path: Path, largest: int, dtype: str) -> None:
+    labels = np.where(LABELS == 70_000, largest, LABELS)
+    write_labels(tmp_path / "out.tif", labels, about={"model": "nano"})
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        assert file.series[0].dtype == dtype
+        np.testing.assert_array_equal(file.asarray(), labels)
+        assert file.shaped_metadata[0]["samscape"] == {"model": "nano"}
+
+
+def test_labels_as_png_have_16_bits(tmp_path: Path) -> None:
+    labels = np.where(LABELS == 70_000, 65_535, LABELS)
+    write_labels(tmp_path / "out.png", labels, about={"model": "nano"})
+    with pillow.open(tmp_path / "out.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), labels)
+        assert json.loads(picture.info["samscape"]) == {"model": "nano"}
+
+
+@pytest.mark.parametrize("labels", [LABELS, np.zeros((2, 20, 30), np.int32)], ids=["too many", "a stack"])
+def test_labels_that_no_png_can_hold_are_refused(tmp_path: Path, labels: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"use \.ome\.zarr or \.tif"):
+        write_labels(tmp_path / "out.png", labels)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_must_fit_the_picture(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"integers of shape \(20, 30\) would"):
+        write_labels(tmp_path / "out.zarr", LABELS, like=open_image(RAMP))
+    with pytest.raises(InputError, match="float64"):
+        write_labels(tmp_path / "out.zarr", np.zeros((20, 30)))
+    assert not list(tmp_path.iterdir())
+
+
+# Overlays ----------------------------------------------------------------------------------------------
+
+
+def test_an_overlay_tints_objects_outlines_them_and_leaves_the_rest(tmp_path: Path) -> None:
+    rgb = np.full((20, 30, 3), 100, np.uint8)
+    labels = np.zeros((20, 30), np.int32)
+    labels[5:15, 5:15] = 1
+    labels[5:15, 18:28] = 2
+    overlay = np.asarray(pillow.open(write_overlay(tmp_path / "out.png", rgb, labels)))
+    assert (overlay[labels == 0] == 100).all()
+    inside, border = overlay[10, 10].astype(int), overlay[5, 10].astype(int)
+    assert np.ptp(inside) > 0, "the object is not tinted"
+    assert np.ptp(border) > np.ptp(inside), "the outline is no stronger than the tint"
+    assert (overlay[10, 10] != overlay[10, 23]).any(), "two objects have the same colour"
+
+
+def test_an_overlay_of_a_picture_without_objects_is_the_picture(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    write_overlay(tmp_path / "out.png", rgb, np.zeros((20, 30), np.int32))
+    np.testing.assert_array_equal(np.asarray(pillow.open(tmp_path / "out.png")), rgb)
+
+
+def test_an_overlay_of_a_huge_picture_is_shown_smaller(tmp_path: Path) -> None:
+    write_overlay(tmp_path / "out.png", np.zeros((9000, 10, 3), np.uint8), np.zeros((9000, 10), np.int32))
+    with pillow.open(tmp_path / "out.png") as picture:
+        assert picture.size == (4, 3000)
+
+
+# Care with what exists ---------------------------------------------------------------------------------
+
+NAMES = ["out.ome.zarr", "out.tif", "out.png"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_output_is_replaced_only_if_asked_for(tmp_path: Path, name: str) -> None:
+    first, second = np.ones((20, 30), np.int32), np.full((20, 30), 2, np.int32)
+    write_labels(tmp_path / name, first)
+    with pytest.raises(InputError, match="exists already; add --overwrite"):
+        write_labels(tmp_path / name, second)
+    np.testing.assert_array_equal(open_image(tmp_path / name).plane(), first)
+    write_labels(tmp_path / name, second, overwrite=True)
+    np.testing.assert_array_equal(open_image(tmp_path / name).plane(), second)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_dies_leaves_the_old_output_and_nothing_else(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = np.ones((20, 30), np.int32)
+    write_labels(tmp_path / name, first)
+
+    def die(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", die)
+    with pytest.raises(InputError, match="cannot be written: No space left on device"):
+        write_labels(tmp_path / name, 2 * first, overwrite=True)
+    np.testing.assert_array_equal(open_image(tmp_path / name).plane(), first)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_that_holds_no_labels_is_never_replaced(tmp_path: Path) -> None:
+    precious = write_ome_zarr(tmp_path / "raw.ome.zarr", "0.5", [RAMP], "yx", [1, 1])
+    with pytest.raises(InputError, match="holds no labels of ours"):
+        write_labels(precious, np.ones((20, 30), np.int32), overwrite=True)
+    np.testing.assert_array_equal(open_image(precious).plane(), RAMP)
+
+
+def test_the_output_may_not_touch_the_picture(tmp_path: Path) -> None:
+    labels = np.ones((20, 30), np.int32)
+    picture = open_image(write_ome_zarr(tmp_path / "in.ome.zarr", "0.5", [RAMP], "yx", [1, 1]))
+    with pytest.raises(InputError, match="lies inside the picture"):
+        write_labels(tmp_path / "in.ome.zarr" / "out.ome.zarr", labels, like=picture)
+    with pytest.raises(InputError, match="is the picture itself"):
+        write_labels(tmp_path / "in.ome.zarr", labels, like=picture, overwrite=True)
+    os.makedirs(tmp_path / "out.zarr")
+    inner = open_image(write_ome_zarr(tmp_path / "out.zarr" / "in.ome.zarr", "0.5", [RAMP], "yx", [1, 1]))
+    with pytest.raises(InputError, match="lies inside the output"):
+        write_labels(tmp_path / "out.zarr", labels, like=inner, overwrite=True)
+    np.testing.assert_array_equal(open_image(tmp_path / "in.ome.zarr").plane(), RAMP)
+
+
+def test_an_output_must_have_an_ending_we_write(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must end in \.zarr, \.tif, \.tiff or \.png"):
+        check_output(tmp_path / "out.jpg")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    labels = np.ones((20, 30), np.int32)
+    with pytest.raises(InputError, match="does not exist"):
+        write_labels(tmp_path / "missing" / "out.tif", labels)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="does not exist"):
+        write_labels(tmp_path / "file" / "out.tif", labels)
+    # Nobody, not even root, may make a file here.
+    with pytest.raises(InputError, match="cannot be written"):
+        write_labels("/proc/out.tif", labels)
