@@ -1,0 +1,1 @@
+"""Everything that touches napari and Qt; nothing outside this folder does."""

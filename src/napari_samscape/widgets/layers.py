@@ -1,0 +1,314 @@
+"""Between napari layers and the engine: the only code that knows world, data and pixel coordinates.
+
+Three coordinate systems meet here. *World* is napari's; a layer of fewer dimensions than the viewer owns
+the last ones. *Data* coordinates are a layer's own array indices. *Plane* coordinates (y, x) are the pixels
+of the two-dimensional picture that the model is shown: two axes of the image layer's data, at one position
+of its other axes, possibly at a coarser level. A pixel's centre lies at its integer index in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_samscape.errors import InputError
+from napari_samscape.prediction.types import Prompts
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels, Layer, Points, Shapes
+
+FEATURE = "prompt"
+FOREGROUND, BACKGROUND = "foreground", "background"
+
+LARGE_SIDE = 4096
+"""Longest side, in pixels, up to which a plane is shown to the model at full resolution."""
+ENOUGH_SIDE = 1024
+"""A coarser level has to keep at least this many pixels along its longest side (SAM's input size)."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The picture that a layer shows in a two-dimensional view.
+
+    Attributes
+    ----------
+    axes : tuple of int
+        The two data axes shown, ascending; they are the picture's y and x.
+    position : tuple of int
+        One index per data axis; those at ``axes`` are 0 and mean nothing.
+    shape : tuple of int
+        (y, x) of the picture, in its own pixels.
+    level, step : int
+        Pyramid level read, and the stride with which it is read.
+    factor, offset : tuple of float
+        Data coordinate = plane coordinate * factor + offset, for y and x.
+    """
+
+    axes: tuple[int, int]
+    position: tuple[int, ...]
+    shape: tuple[int, int]
+    level: int = 0
+    step: int = 1
+    factor: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def others(self) -> list[int]:
+        """The data axes that are not shown: those with a slider."""
+        return [axis for axis in range(len(self.position)) if axis not in self.axes]
+
+    def from_data(self, points: NDArray) -> NDArray:
+        """Plane coordinates, shape (n, 2), of data coordinates, shape (n, ndim)."""
+        return (points[:, list(self.axes)] - self.offset) / np.asarray(self.factor)
+
+    def to_data(self, points: NDArray) -> NDArray:
+        """Data coordinates, shape (n, ndim), of plane coordinates, shape (n, 2)."""
+        data = np.tile(np.asarray(self.position, dtype=float), (len(points), 1))
+        data[:, list(self.axes)] = points * np.asarray(self.factor) + self.offset
+        return data
+
+    def holds(self, points: NDArray) -> NDArray[np.bool_]:
+        """Whether each of the data coordinates, shape (n, ndim), lies on this plane; shape (n,)."""
+        here = np.asarray(self.position)[self.others]
+        return (np.rint(points[:, self.others]) == here).all(axis=1)
+
+
+def plane_of(layer: Image | Labels, dims: Any, *, full_resolution: bool = False) -> Plane:
+    """Return the plane of an Image or Labels layer that a viewer with these ``dims`` shows.
+
+    Raises
+    ------
+    InputError
+        In a 3D view, if the view shows an axis that the layer does not have, or if a slider stands
+        outside the layer.
+    """
+    if dims.ndisplay != 2:
+        raise InputError("Prompts work on a plane: switch the viewer to 2D.")
+    missing = dims.ndim - layer.ndim
+    axes = tuple(sorted(int(axis) - missing for axis in dims.displayed))
+    if len(axes) != 2 or axes[0] < 0:
+        raise InputError(f"The view shows an axis that the layer '{layer.name}' does not have.")
+    shape = data_shape(layer)
+    position = np.rint(layer.world_to_data(dims.point)).astype(int)
+    position[list(axes)] = 0
+    if ((position < 0) | (position >= shape)).any():
+        raise InputError(f"The sliders stand outside the layer '{layer.name}'.")
+    level, step = (0, 1) if full_resolution else _resolution(layer, axes)
+    sizes = np.asarray(_level_shapes(layer)[level])[list(axes)]
+    factor = np.asarray(shape)[list(axes)] / sizes
+    # A coarser level's pixel covers `factor` pixels, so the centres are shifted; a stride picks pixels.
+    offset = (factor - 1) / 2
+    return Plane(
+        axes=(axes[0], axes[1]),
+        position=tuple(int(i) for i in position),
+        shape=(int(-(-sizes[0] // step)), int(-(-sizes[1] // step))),
+        level=level,
+        step=step,
+        factor=(float(factor[0] * step), float(factor[1] * step)),
+        offset=(float(offset[0]), float(offset[1])),
+    )
+
+
+def data_shape(layer: Image | Labels) -> tuple[int, ...]:
+    """Shape of the layer's (finest) array without the axis of an RGB image's colours."""
+    return _level_shapes(layer)[0]
+
+
+def _level_shapes(layer: Image | Labels) -> list[tuple[int, ...]]:
+    return [tuple(int(size) for size in array.shape[: layer.ndim]) for array in levels(layer)]
+
+
+def _resolution(layer: Image | Labels, axes: Sequence[int]) -> tuple[int, int]:
+    """Level and stride: full resolution where small enough, else the coarsest that is still enough."""
+    longest = [max(shape[axis] for axis in axes) for shape in _level_shapes(layer)]
+    if longest[0] <= LARGE_SIDE:
+        return 0, 1
+    level = max(i for i, size in enumerate(longest) if size >= ENOUGH_SIDE)
+    return level, -(-longest[level] // LARGE_SIDE)
+
+
+def levels(layer: Image | Labels) -> list[Any]:
+    """The layer's arrays, finest first; one where it is not multiscale."""
+    return list(layer.data) if layer.multiscale else [layer.data]
+
+
+def read_plane(arrays: Sequence[Any], plane: Plane) -> NDArray:
+    """Read the plane's pixels, (y, x) or (y, x, c), from a layer's `levels`.
+
+    This is where lazy data (dask, zarr) are read from disk; call it off the GUI thread.
+    """
+    finest, array = arrays[0], arrays[plane.level]
+    index: list[Any] = [
+        # A pyramid may shrink its other axes too.
+        i * int(array.shape[axis]) // int(finest.shape[axis])
+        for axis, i in enumerate(plane.position)
+    ]
+    for axis in plane.axes:
+        index[axis] = slice(None, None, plane.step)
+    return np.asarray(array[tuple(index)])
+
+
+def to_layer(points: NDArray, source: Layer, target: Layer, world_point: Sequence[float]) -> NDArray:
+    """Carry data coordinates of one layer, shape (n, source.ndim), to those of another, (n, target.ndim).
+
+    Where the source has fewer dimensions than the target, its points lie wherever the sliders stand:
+    ``world_point``, one number per dimension of the viewer.
+    """
+    points = np.asarray(points, dtype=float).reshape(-1, source.ndim)
+    world = _apply(world_matrix(source), points)
+    missing = target.ndim - source.ndim
+    if missing > 0:
+        leading = np.asarray(world_point, dtype=float)[-target.ndim :][:missing]
+        world = np.hstack([np.tile(leading, (len(points), 1)), world])
+    return _apply(np.linalg.inv(world_matrix(target)), world[:, -target.ndim :])
+
+
+def world_matrix(layer: Layer) -> NDArray:
+    """The layer's scale, rotate, shear, translate and affine as one (ndim + 1, ndim + 1) matrix."""
+    ndim = layer.ndim
+    origin = np.asarray(layer.data_to_world(np.zeros(ndim)))
+    matrix = np.eye(ndim + 1)
+    for axis, unit in enumerate(np.eye(ndim)):
+        matrix[:ndim, axis] = np.asarray(layer.data_to_world(unit)) - origin
+    matrix[:ndim, ndim] = origin
+    return matrix
+
+
+def _apply(matrix: NDArray, points: NDArray) -> NDArray:
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+
+
+def placed_like(layer: Layer) -> dict[str, Any]:
+    """Return the keyword arguments that put a new layer of the same dimensions in the same place."""
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }
+
+
+def same_place(one: Layer, other: Layer) -> bool:
+    """Whether two layers have the same dimensions and transforms, so that their data coordinates agree."""
+    return one.ndim == other.ndim and np.allclose(world_matrix(one), world_matrix(other))
+
+
+def cut_matrix(layer: Layer, plane: Plane, corner: tuple[int, int] = (0, 0)) -> NDArray:
+    """Affine that puts a cut of the plane, with one pixel along the other axes, in its place in the world.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer that the plane belongs to.
+    plane : Plane
+        The plane.
+    corner : tuple of int
+        Plane coordinates (y, x) of the cut's first pixel.
+
+    Returns
+    -------
+    ndarray, shape (ndim + 1, ndim + 1)
+    """
+    local = np.eye(layer.ndim + 1)
+    local[:-1, -1] = plane.to_data(np.array([corner], dtype=float))[0]
+    for axis, factor in zip(plane.axes, plane.factor, strict=True):
+        local[axis, axis] = factor
+    matrix: NDArray = world_matrix(layer) @ local
+    return matrix
+
+
+def unsqueezed(cut: NDArray, plane: Plane) -> NDArray:
+    """Give a cut of the plane, shape (y, x), the other axes of its layer, with one pixel along each."""
+    return np.expand_dims(cut, tuple(plane.others))
+
+
+def prompts_on(
+    image: Image, plane: Plane, world_point: Sequence[float], points: Points | None, shapes: Shapes | None
+) -> Prompts | None:
+    """Collect what the prompt layers hold on this plane, in plane coordinates; None where it is nothing.
+
+    The newest rectangle is the box; all other closed shapes and paths together are the mask prompt.
+    """
+    clicks, kinds = _clicks(image, plane, world_point, points)
+    box, mask = _drawn(image, plane, world_point, shapes)
+    if len(clicks) == 0 and box is None and mask is None:
+        return None
+    return Prompts(points=clicks, labels=kinds, box=box, mask=mask)
+
+
+def _clicks(
+    image: Image, plane: Plane, world_point: Sequence[float], points: Points | None
+) -> tuple[NDArray, NDArray]:
+    if points is None or len(points.data) == 0:
+        return np.zeros((0, 2)), np.zeros(0)
+    data = to_layer(points.data, points, image, world_point)
+    here = plane.holds(data)
+    return plane.from_data(data[here]), foreground(points)[here]
+
+
+def foreground(points: Points) -> NDArray[np.int64]:
+    """1 for each foreground point of a Points layer, 0 for each background one; shape (n,)."""
+    if FEATURE not in points.features:
+        return np.ones(len(points.data), dtype=np.int64)
+    return (points.features[FEATURE].to_numpy() != BACKGROUND).astype(np.int64)
+
+
+def _drawn(
+    image: Image, plane: Plane, world_point: Sequence[float], shapes: Shapes | None
+) -> tuple[NDArray | None, NDArray[np.bool_] | None]:
+    """Box (4,) and mask (y, x) of the shapes on the plane."""
+    box, mask = None, None
+    for kind, vertices, width in _shapes_of(shapes):
+        data = to_layer(vertices, shapes, image, world_point)
+        if not plane.holds(data).all():
+            continue
+        corners = plane.from_data(data)
+        if kind == "rectangle":
+            box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+        else:
+            mask = mask if mask is not None else np.zeros(plane.shape, dtype=bool)
+            mask |= _drawn_mask(kind, corners, width, plane.shape)
+    if mask is not None and not mask.any():
+        raise InputError("The shape drawn covers no pixel of the picture.")
+    return box, mask
+
+
+def _shapes_of(shapes: Shapes | None) -> list[tuple[str, NDArray, float]]:
+    if shapes is None:
+        return []
+    return list(zip(shapes.shape_type, shapes.data, shapes.edge_width, strict=True))
+
+
+def _drawn_mask(kind: str, corners: NDArray, width: float, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Rasterise one shape, given by its corners (n, 2) in plane coordinates."""
+    from skimage.draw import line, polygon2mask
+    from skimage.morphology import disk
+
+    if kind == "ellipse":
+        corners = _ellipse(corners)
+    if kind not in ("path", "line"):
+        return polygon2mask(shape, corners)
+    mask = np.zeros(shape, dtype=bool)
+    brush = np.argwhere(disk(max(1, round(width / 2)))) - max(1, round(width / 2))
+    ends = np.rint(corners).astype(int)
+    for start, stop in zip(ends[:-1], ends[1:], strict=True):
+        stroke = np.stack(line(*start, *stop), axis=1)
+        pixels = (stroke[:, None] + brush[None]).reshape(-1, 2)
+        inside = ((pixels >= 0) & (pixels < shape)).all(axis=1)
+        mask[tuple(pixels[inside].T)] = True
+    return mask
+
+
+def _ellipse(corners: NDArray) -> NDArray:
+    """Outline (64, 2) of the ellipse inside four corners, as napari stores it."""
+    centre = corners.mean(axis=0)
+    one, other = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
+    return centre + np.cos(angles) * one + np.sin(angles) * other

@@ -1,0 +1,215 @@
+"""One session per viewer: what is looked at, what is asked and answered. No napari, no Qt, no torch.
+
+The session says what is wanted; `_next` compares that with what has been done and starts the one piece of
+work that comes next. So a click during a long embedding waits for it, a later click replaces it, and work
+for a plane that is no longer shown is stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from numpy.typing import NDArray
+from psygnal import Signal
+
+if TYPE_CHECKING:
+    from napari_samscape.prediction.types import Masks, Prompts
+    from napari_samscape.widgets.engine import Engine
+
+Phase = Literal["nothing", "working", "ready", "stopped"]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A picture to look at: a key that changes with its content, and how to read it (in the worker)."""
+
+    key: Hashable
+    read: Callable[[], NDArray]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that the dock shows of a session; frozen, so that whoever renders it cannot change it.
+
+    Attributes
+    ----------
+    phase : str
+        'nothing' to look at, 'working', 'ready' for prompts, or 'stopped' by the user or an error.
+    text : str
+        One line that says so.
+    done, total : int
+        Progress of the work; the total is 0 where it is not known.
+    masks : Masks or None
+        The answer to the prompts, or to the ones before while new ones are being answered.
+    chosen : int
+        Index of the mask that counts.
+    picked : bool
+        Whether the user chose it; otherwise it is the one with the highest predicted IoU.
+    """
+
+    phase: Phase = "nothing"
+    text: str = "Open an image to begin."
+    done: int = 0
+    total: int = 0
+    masks: Masks | None = None
+    chosen: int = 0
+    picked: bool = False
+
+    @property
+    def mask(self) -> Any:
+        """The chosen mask, bool (y, x), or None."""
+        return None if self.masks is None else self.masks.masks[self.chosen]
+
+
+class JobRunner(Protocol):
+    """What a session needs of `worker.Jobs`."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is under way."""
+
+    def start(self, work: Any, done: Any, failed: Any, reported: Any) -> None:
+        """Begin work."""
+
+    def cancel(self) -> None:
+        """Stop it."""
+
+
+class Session:
+    """Keeps one viewer's view, prompts and answer in step with an engine.
+
+    Parameters
+    ----------
+    jobs : JobRunner
+        Where work is done.
+    engine : Engine
+        The model.
+    """
+
+    changed = Signal(object)
+    """The new State."""
+    failed = Signal(object)
+    """An exception from the work, to be shown to the user."""
+    answered = Signal()
+    """The masks now belong to the latest prompts."""
+
+    def __init__(self, jobs: JobRunner, engine: Engine) -> None:
+        self.state = State()
+        self._jobs = jobs
+        self._engine = engine
+        self._view: View | None = None
+        self._running: tuple[Engine, Hashable] | None = None
+        self._prompts: Prompts | None = None
+        self._answer_to: Prompts | None = None
+        self._halted = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are prompts that have no answer yet."""
+        return self._prompts is not None and self._answer_to is not self._prompts and not self._halted
+
+    def use(self, engine: Engine) -> None:
+        """Go on with another model; the prompts are asked again."""
+        self._engine = engine
+        self._answer_to = None
+        self._halted = False
+        self._next()
+
+    def look_at(self, view: View | None, why_not: str = "Open an image to begin.") -> None:
+        """Look at another picture, or at none; prompts and answer belong to the old one and are dropped."""
+        if view is not None and self._view is not None and view.key == self._view.key:
+            return
+        self._view = view
+        self._prompts = self._answer_to = None
+        self._halted = False
+        self.state = State(text=why_not)
+        self._next()
+
+    def ask(self, prompts: Prompts | None) -> None:
+        """Ask about one object in the picture; None means that there is no prompt any more."""
+        self._prompts = prompts
+        self._halted = False
+        if prompts is None:
+            self._answer_to = None
+            self.state = replace(self.state, masks=None, chosen=0, picked=False)
+        self._next()
+
+    def choose(self, index: int) -> None:
+        """Let the user's choice among the masks stand until the object is done."""
+        masks = self.state.masks
+        if masks is not None and 0 <= index < len(masks.iou):
+            self._show(chosen=index, picked=True)
+
+    def choose_next(self) -> None:
+        """Choose the next mask, and after the last one the first."""
+        if self.state.masks is not None:
+            self.choose((self.state.chosen + 1) % len(self.state.masks.iou))
+
+    def cancel(self) -> None:
+        """Stop the work under way; the next prompt, picture or model starts it again."""
+        self._halted = True
+        self._jobs.cancel()
+        self._show(phase="stopped", text="Cancelled. The next prompt starts again.")
+
+    def _show(self, **changes: Any) -> None:
+        self.state = replace(self.state, **changes)
+        self.changed.emit(self.state)
+
+    def _next(self) -> None:
+        """Start the work that leads from what is done to what is wanted, if nothing is under way."""
+        view, engine, prompts = self._view, self._engine, self._prompts
+        if self._jobs.busy:
+            if view is None or self._running != (engine, view.key):
+                self._jobs.cancel()  # its end calls this function again
+            self._show()
+        elif view is None:
+            self._show(phase="nothing")
+        elif self._halted:
+            self._show()
+        elif not engine.knows(view.key):
+            self._start("Looking at the picture…", lambda progress: _embed(engine, view, progress), None)
+        elif self.pending:
+            self._start("Finding the object…", lambda progress: engine.predict(view.key, prompts), prompts)  # type: ignore[arg-type]
+        else:
+            self._show(phase="ready", text=_ready_text(self.state.masks))
+
+    def _start(self, text: str, work: Any, prompts: Prompts | None) -> None:
+        assert self._view is not None
+        self._running = (self._engine, self._view.key)
+        self._show(phase="working", text=text, done=0, total=0)
+        self._jobs.start(work, lambda result: self._on_done(result, prompts), self._on_failed, self._on_progress)
+
+    def _on_progress(self, done: int, total: int, text: str) -> None:
+        if text:
+            self._show(done=done, total=total, text=text)
+
+    def _on_done(self, masks: Masks | None, prompts: Prompts | None) -> None:
+        if masks is not None and prompts is self._prompts:
+            self._answer_to = prompts
+            kept = self.state.picked and self.state.chosen < len(masks.iou)
+            chosen = self.state.chosen if kept else masks.best
+            self.state = replace(self.state, masks=masks, chosen=chosen, picked=kept)
+        self._next()
+        if masks is not None and self._answer_to is self._prompts:
+            self.answered.emit()
+
+    def _on_failed(self, error: Exception | None) -> None:
+        if error is None or self._running != (self._engine, self._view.key if self._view else None):
+            self._next()  # cancelled, or about something that is no longer looked at
+            return
+        self._halted = True  # or it would fail for ever; the next prompt, picture or model tries again
+        self._show(phase="stopped", text=str(error) or type(error).__name__)
+        self.failed.emit(error)
+
+
+def _embed(engine: Engine, view: View, progress: Any) -> None:
+    progress(0, 0, "Reading the picture…")
+    engine.embed(view.key, view.read(), progress)
+
+
+def _ready_text(masks: Masks | None) -> str:
+    if masks is None:
+        return "Ready: click on an object, or draw a box round it."
+    return "Choose a mask, add points to correct it, or commit it."
