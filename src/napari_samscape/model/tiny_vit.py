@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.layers import LayerNorm2d
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ class TinyViT(nn.Module):
             self.head = nn.Linear(last, config.classes)
         self.neck = nn.Sequential(
             nn.Conv2d(last, out, 1, bias=False),
-            ChannelNorm(out),
+            LayerNorm2d(out),
             nn.Conv2d(out, out, 3, padding=1, bias=False),
-            ChannelNorm(out),
+            LayerNorm2d(out),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -164,20 +165,6 @@ class ConvNorm(nn.Sequential):
         super().__init__()
         self.c = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(outputs)
-
-
-class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of `(b, c, h, w)`, as in SAM's neck."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise each pixel of `(b, c, h, w)` over its channels."""
-        x = x.permute(0, 2, 3, 1)
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, eps=1e-6).permute(0, 3, 1, 2)
 
 
 class PatchEmbed(nn.Module):
