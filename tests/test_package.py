@@ -2,8 +2,10 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 
 import pytest
@@ -67,3 +69,17 @@ def test_type_checkers_and_run_time_see_the_same_names(root):
         for alias in node.names
     }
     assert typed == napari_samscape._HOMES
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = project["dependencies"] + project["optional-dependencies"]["napari"]
+    declared = {re.match(r"[\w-]+", line).group().lower() for line in lines}
+
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (root / "src").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    modules = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"napari_samscape"}
+    homes = metadata.packages_distributions()
+    assert {homes[module][0].lower() for module in modules} == declared
