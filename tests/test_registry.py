@@ -24,7 +24,8 @@ import pytest
 from napari_samscape.errors import InputError
 from napari_samscape.model import download as download_module
 from napari_samscape.model import registry
-from napari_samscape.model.registry import KNOWN_MODELS, KnownModel, cache_dir, download, local_path
+from napari_samscape.model.registry import KNOWN, KnownModel, cache_dir, download, local_path
+from napari_samscape.model.weights import find_checkpoint
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -126,7 +127,7 @@ def _know(monkeypatch: pytest.MonkeyPatch, **digests: str | None) -> None:
         source="",
         **digests,
     )
-    monkeypatch.setitem(registry.KNOWN_MODELS, "small", model)
+    monkeypatch.setitem(registry.KNOWN, "small", model)
 
 
 def _files() -> set[str]:
@@ -151,7 +152,7 @@ def _cancel_after(number: int) -> Any:
 
 
 def test_every_published_model_names_its_address_licence_and_source() -> None:
-    for name, model in KNOWN_MODELS.items():
+    for name, model in KNOWN.items():
         if name in ("nano", "small"):
             continue
         assert model.name == name
@@ -164,7 +165,7 @@ def test_every_published_model_names_its_address_licence_and_source() -> None:
 
 
 def test_no_two_models_share_a_file_or_an_address() -> None:
-    models = KNOWN_MODELS.values()
+    models = KNOWN.values()
     assert len({model.filename for model in models}) == len({model.url for model in models}) == len(models)
 
 
@@ -172,7 +173,7 @@ def test_no_two_models_share_a_file_or_an_address() -> None:
     "name", ["nano", "vit_b", "vit_l", "vit_h", "vit_t", "vit_b_lm", "vit_t_lm", "vit_b_em_organelles"]
 )
 def test_the_names_users_know_are_there(name: str) -> None:
-    assert name in KNOWN_MODELS
+    assert name in KNOWN
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
@@ -403,6 +404,14 @@ def test_file_put_there_by_hand_is_checked_once() -> None:
     path.write_bytes(CONTENT)
     assert download("small") == path
     assert json.loads((path.parent / "small.pt.json").read_text())["sha256"] == SHA256
+
+
+def test_loading_a_model_by_name_checks_its_file(server: Server) -> None:
+    path = download("small", url=server.url)
+    assert find_checkpoint("small") == path
+    path.write_bytes(b"something else")
+    with pytest.raises(InputError, match="is not the file that was published"):
+        find_checkpoint("small")
 
 
 # Several at once, and the disk

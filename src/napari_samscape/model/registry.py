@@ -144,7 +144,7 @@ _ALL = (
     _micro_sam("vit_l_em_organelles", "humorous-crab/1.2", "810b084b6e51acdbf760a993d8619f2d"),
 )
 
-KNOWN_MODELS: dict[str, KnownModel] = {model.name: model for model in _ALL}
+KNOWN: dict[str, KnownModel] = {model.name: model for model in _ALL}
 
 _BUNDLED = Path(__file__).parent / "weights"
 
@@ -162,9 +162,9 @@ def known_model(name: str) -> KnownModel:
     >>> known_model("vit_b").licence
     'Apache-2.0'
     """
-    if name not in KNOWN_MODELS:
-        raise InputError(f"There is no model named '{name}'; known are {', '.join(KNOWN_MODELS)}.")
-    return KNOWN_MODELS[name]
+    if name not in KNOWN:
+        raise InputError(f"There is no model named '{name}'; known are {', '.join(KNOWN)}.")
+    return KNOWN[name]
 
 
 def cache_dir() -> Path:
@@ -188,13 +188,29 @@ def local_path(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def checked_path(name: str) -> Path | None:
+    """Path of a known checkpoint as `local_path` gives it, if its content is what it should be.
+
+    A file that has not changed on disk since it was last checked is not read again.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, or the file is not the published one or has changed since it came.
+    """
+    path = local_path(name)
+    if path is not None and KNOWN[name].url is not None:
+        check_local(path, KNOWN[name].digest)
+    return path
+
+
 def download(name: str, *, progress: Progress | None = None, url: str | None = None) -> Path:
     """Make sure that a known checkpoint is here and is what was published; download it if need be.
 
     Parameters
     ----------
     name : str
-        A name in ``KNOWN_MODELS``.
+        A name in ``KNOWN``.
     progress : callable, optional
         Called as ``progress(done_bytes, total_bytes, text)``, total 0 while unknown. Raising from it
         cancels; the next call continues where this one stopped.
@@ -217,12 +233,10 @@ def download(name: str, *, progress: Progress | None = None, url: str | None = N
     PosixPath('/home/me/.cache/samscape/models/sam_vit_b_01ec64.pth')
     """
     model = known_model(name)
+    if (here := checked_path(name)) is not None:
+        return here
     path = _place(model)
     address = url or model.url
-    if path.is_file():
-        if model.url is not None:
-            check_local(path, model.digest)
-        return path
     if address is None:
         raise InputError(f"The bundled model '{name}' is missing at '{path}'; install the package anew.")
     return fetch(address, path, digest=model.digest, size=model.size_bytes, progress=progress)

@@ -88,7 +88,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     """
     name = str(name_or_path)
     if name in registry.KNOWN:
-        path = registry.local_path(name)
+        path = registry.checked_path(name)
         if path is None:
             raise InputError(
                 f"The model '{name}' has not been downloaded; fetch it with: samscape models --download {name}"
