@@ -1,0 +1,298 @@
+"""Everything in the picture: many points are asked, and the good, different answers are kept.
+
+Memory stays low. Masks that the model itself thinks poor go before they are enlarged, the rest is enlarged a
+few at a time, and what stays is packed into its bounding box at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_samscape.errors import InputError
+from napari_samscape.prediction.dense import dense_points, missed_points
+from napari_samscape.prediction.grid import Box, crop_boxes, point_grids
+from napari_samscape.prediction.image import to_rgb
+from napari_samscape.prediction.instances import (
+    box_nms,
+    boxes_from_masks,
+    clean_instance,
+    instance_from_mask,
+    mask_nms,
+    stability_score,
+)
+from napari_samscape.prediction.options import EverythingOptions, default_options
+from napari_samscape.prediction.predict import decode_points, embed, upscale
+from napari_samscape.prediction.types import Embedding, Instance, Instances
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_samscape.model.sam import Sam
+
+__all__ = ["EverythingOptions", "Progress", "default_options", "everything"]
+
+#: Called with steps done, steps in all, and a text; what it raises ends the work.
+Progress = Callable[[int, int, str], None]
+
+MASK_THRESHOLD = 0.0  # logits above it are inside
+EDGE_TOLERANCE = 20  # pixels; a mask that ends this near to a crop's edge is taken for cut off
+PIXELS_AT_ONCE = 2**24  # of enlarged masks; 64 MiB of logits
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A part of the picture as the model has seen it, and what to do with it."""
+
+    model: Sam
+    embedding: Embedding
+    box: Box  # in the picture
+    layer: int  # of crops; 0 for the whole picture
+    shape: tuple[int, int]  # (y, x) of the whole picture
+    options: EverythingOptions
+
+
+class _Steps:
+    """Counts steps and tells them to the callback, if there is one."""
+
+    def __init__(self, report: Progress | None) -> None:
+        self.report = report
+        self.done, self.total = 0, 1
+        self.advance("Looking at the picture", to=0)
+
+    def advance(self, text: str, to: int | None = None) -> None:
+        self.done = self.done + 1 if to is None else to
+        if self.report is not None:
+            self.report(self.done, self.total, text)
+
+
+@torch.inference_mode()
+def everything(
+    model: Sam,
+    pixels: NDArray[Any],
+    options: EverythingOptions | None = None,
+    progress: Progress | None = None,
+) -> Instances:
+    """Find all objects in a picture.
+
+    Parameters
+    ----------
+    model : Sam
+    pixels : ndarray, shape (y, x) or (y, x, c)
+        Any real dtype; a part of a larger picture should come as uint8 RGB, made by ``to_rgb`` with the
+        limits of the whole.
+    options : EverythingOptions, optional
+        `default_options` for this kind of model where left out.
+    progress : callable, optional
+        Called as ``progress(done, total, text)``; the total is known from the second call on. Raise from it
+        to cancel.
+
+    Returns
+    -------
+    Instances
+        The best first; none in a constant picture.
+
+    Raises
+    ------
+    InputError
+        If this is no two-dimensional picture, or the options ask for a dense head that the model lacks.
+
+    Notes
+    -----
+    SAM paper, section 5 and appendix B on automatic mask generation.
+    """
+    rgb = to_rgb(pixels)
+    shape = (rgb.shape[0], rgb.shape[1])
+    if (rgb == rgb[0, 0]).all():
+        return Instances((), shape)
+    steps = _Steps(progress)
+    embedding = embed(model, rgb)
+    options = _settled(options, embedding, model)
+    crops = crop_boxes(shape, options.crop_n_layers, options.crop_overlap_ratio)
+    steps.total = sum(_steps_in_layer(layer, options) for _, layer in crops)
+    found: list[list[Instance]] = []
+    for index, (box, layer) in enumerate(crops):
+        if index:
+            embedding = embed(model, np.ascontiguousarray(rgb[box[0] : box[2], box[1] : box[3]]))
+        found.append(_look_at(_View(model, embedding, box, layer, shape, options), steps))
+    items = _merged(found, [box for box, _ in crops], options)
+    if options.min_mask_region_area > 0:
+        items = _without_small_regions(items, shape, options)
+    return Instances(tuple(sorted(items, key=lambda item: -item.predicted_iou)), shape)
+
+
+def _settled(options: EverythingOptions | None, embedding: Embedding, model: Sam) -> EverythingOptions:
+    """Options in which nothing is left to choose."""
+    has_dense = embedding.dense is not None
+    options = options or default_options(has_dense)
+    if options.prompt_source == "auto":
+        return replace(options, prompt_source="dense" if has_dense else "grid")
+    if options.prompt_source == "dense" and not has_dense:
+        raise InputError(
+            f"The model '{model.name}' has no dense head to take points from; "
+            "set the option prompt_source to 'grid' or 'auto'."
+        )
+    return options
+
+
+def _grids(options: EverythingOptions) -> list[NDArray[np.float64]]:
+    if options.point_grids is not None:
+        return [np.array(grid) for grid in options.point_grids]
+    factor = options.crop_n_points_downscale_factor
+    return point_grids(options.points_per_side, options.crop_n_layers, factor)
+
+
+def _steps_in_layer(layer: int, options: EverythingOptions) -> int:
+    """One for the embedding, and one for each round or batch of points."""
+    if options.prompt_source == "dense":
+        return 1 + options.dense_rounds
+    return 1 + -(-len(_grids(options)[layer]) // options.points_per_batch)
+
+
+def _look_at(view: _View, steps: _Steps) -> list[Instance]:
+    """Ask the points of one view; what is found has coordinates of the whole picture."""
+    end = steps.done + _steps_in_layer(view.layer, view.options)
+    steps.advance("Looking at a crop" if view.layer else "Looking at the picture")
+    found = _ask_dense(view, steps) if view.options.prompt_source == "dense" else _ask_grid(view, steps)
+    if steps.done < end:
+        steps.advance("Nothing left to ask", to=end)
+    return [_moved(item, view.box[:2]) for item in found]
+
+
+def _ask_grid(view: _View, steps: _Steps) -> list[Instance]:
+    points = _grids(view.options)[view.layer] * view.embedding.image_shape
+    found: list[Instance] = []
+    for batch in _batches(points, view.options.points_per_batch):
+        found += _candidates(view, batch)
+        steps.advance("Asking a grid of points")
+    return _without_doubles(found, view.options)
+
+
+def _ask_dense(view: _View, steps: _Steps) -> list[Instance]:
+    """Centres first, then what they missed, until nothing new is found."""
+    points = dense_points(view.embedding, view.options)
+    asked = points[:0]
+    found: list[Instance] = []
+    for _ in range(view.options.dense_rounds):
+        if len(points) == 0:
+            break
+        new: list[Instance] = []
+        for batch in _batches(points, view.options.points_per_batch):
+            new += _candidates(view, batch)
+        found = _without_doubles(found + new, view.options)
+        asked = np.concatenate([asked, points])
+        points = missed_points(view.embedding, view.options, found, asked)
+        steps.advance("Asking the places that look like objects")
+    return found
+
+
+def _batches(points: NDArray[np.float64], size: int) -> Iterator[NDArray[np.float64]]:
+    for start in range(0, len(points), size):
+        yield points[start : start + size]
+
+
+def _candidates(view: _View, points: NDArray[np.float64]) -> list[Instance]:
+    """Masks for points (n, 2) that pass the thresholds; both in the view's own coordinates."""
+    logits, iou = decode_points(view.model, view.embedding, points)
+    if view.options.prompt_source == "dense":
+        # A point at the middle of an object means that object, so one answer is enough.
+        best = iou.argmax(dim=1, keepdim=True)
+        logits, iou = logits.take_along_dim(best[..., None, None], dim=1), iou.take_along_dim(best, dim=1)
+    source = np.repeat(points, iou.shape[1], axis=0)
+    logits, iou = logits.flatten(0, 1), iou.flatten()
+    chosen = torch.arange(len(iou), device=iou.device)
+    if view.options.pred_iou_thresh > 0:
+        chosen = chosen[iou > view.options.pred_iou_thresh]
+    found: list[Instance] = []
+    height, width = view.embedding.image_shape
+    pixels = max(height * width, view.model.image_size**2)  # each is enlarged by way of the shown size
+    for part in chosen.split(max(1, PIXELS_AT_ONCE // pixels)):
+        large = upscale(logits[part][:, None], view.embedding, view.model)[:, 0]
+        found += _accepted(view, large, iou[part].tolist(), source[part.cpu().numpy()])
+    return found
+
+
+def _accepted(view: _View, logits: Tensor, iou: list[float], points: NDArray[np.float64]) -> list[Instance]:
+    """Those of a few enlarged masks (n, y, x) that are stable, not empty and not cut off by a crop's edge."""
+    stability = stability_score(logits, MASK_THRESHOLD, view.options.stability_score_offset).tolist()
+    masks = logits > MASK_THRESHOLD
+    boxes = boxes_from_masks(masks)
+    found = []
+    for index, (y0, x0, y1, x1) in enumerate(boxes):
+        if y0 == y1 or _is_cut_off(boxes[index], view):
+            continue
+        if view.options.stability_score_thresh > 0 and not (
+            stability[index] >= view.options.stability_score_thresh
+        ):
+            continue
+        found.append(
+            instance_from_mask(
+                masks[index, y0:y1, x0:x1].cpu().numpy(),
+                offset=(int(y0), int(x0)),
+                predicted_iou=iou[index],
+                stability=stability[index],
+                point=(float(points[index, 0]), float(points[index, 1])),
+            )
+        )
+    return found
+
+
+def _is_cut_off(box: NDArray[np.int64], view: _View) -> bool:
+    """Whether a box ends near an edge of the view that is not near the picture's edge as well."""
+    last = box + [*view.box[:2], *view.box[:2]] - [0, 0, 1, 1]
+    near_crop = np.abs(last - view.box) <= EDGE_TOLERANCE
+    near_picture = np.abs(last - [0, 0, *view.shape]) <= EDGE_TOLERANCE
+    return bool((near_crop & ~near_picture).any())
+
+
+def _corners(items: list[Instance]) -> NDArray[Any]:
+    """Boxes (n, 4) from first to last pixel, between which the reference measures overlap."""
+    return np.array([item.box for item in items], dtype=np.int64).reshape(-1, 4) - [0, 0, 1, 1]
+
+
+def _without_doubles(items: list[Instance], options: EverythingOptions) -> list[Instance]:
+    keep = box_nms(_corners(items), [item.predicted_iou for item in items], options.box_nms_thresh)
+    return _without_mask_doubles([items[index] for index in keep], options)
+
+
+def _without_mask_doubles(items: list[Instance], options: EverythingOptions) -> list[Instance]:
+    if options.mask_nms_thresh is None:
+        return items
+    keep = mask_nms(items, [item.predicted_iou for item in items], options.mask_nms_thresh)
+    return [items[index] for index in keep]
+
+
+def _merged(found: list[list[Instance]], crops: list[Box], options: EverythingOptions) -> list[Instance]:
+    """What was found in each crop, without what was found in a smaller crop as well."""
+    items = [item for crop_items in found for item in crop_items]
+    if len(crops) == 1:
+        return items
+    scores = [
+        1 / ((y1 - y0) * (x1 - x0))
+        for (y0, x0, y1, x1), crop_items in zip(crops, found, strict=True)
+        for _ in crop_items
+    ]
+    keep = box_nms(_corners(items), scores, options.crop_nms_thresh)
+    return _without_mask_doubles([items[index] for index in keep], options)
+
+
+def _without_small_regions(
+    items: list[Instance], shape: tuple[int, int], options: EverythingOptions
+) -> list[Instance]:
+    """Clean every mask; of those that became alike, one that needed no cleaning stays."""
+    cleaned = [clean_instance(item, options.min_mask_region_area, shape) for item in items]
+    threshold = max(options.box_nms_thresh, options.crop_nms_thresh)
+    instances = [item for item, _ in cleaned]
+    keep = box_nms(_corners(instances), [not changed for _, changed in cleaned], threshold)
+    return [instances[index] for index in keep]
+
+
+def _moved(item: Instance, by: tuple[int, int]) -> Instance:
+    y0, x0, y1, x1 = item.box
+    point = None if item.point is None else (item.point[0] + by[0], item.point[1] + by[1])
+    return replace(item, box=(y0 + by[0], x0 + by[1], y1 + by[0], x1 + by[1]), point=point)
