@@ -1,0 +1,86 @@
+"""How long a model takes to see a picture (encode) and to answer one click (decode).
+
+Random weights do: they take as long as trained ones, and need no download.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from napari_samscape.model.config import DecoderConfig, ViTConfig
+from napari_samscape.model.image_encoder import ImageEncoder
+from napari_samscape.model.mask_decoder import MaskDecoder
+from napari_samscape.model.prompt_encoder import PromptEncoder
+from napari_samscape.model.sam import Sam, build_nano
+from napari_samscape.model.tiny_vit import TinyViT
+from napari_samscape.prediction.predict import decode_points, embed, predict, upscale
+from napari_samscape.prediction.types import Embedding, Prompts
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+    from torch import nn
+
+SIDE = 1024  # pixels; what SAM shows to its model
+DECODER = DecoderConfig(width=256, heads=8, hidden=2048, inner=128, depth=2, iou_hidden=256)
+VIT_B = ViTConfig(
+    image_size=SIDE,
+    patch_size=16,
+    width=768,
+    heads=12,
+    hidden=3072,
+    windows=(14, 14, 0) * 4,
+    out_channels=256,
+)
+
+
+def _sam(encoder: nn.Module) -> Sam:
+    return Sam(encoder, PromptEncoder(DECODER.width, SIDE, SIDE // 16), MaskDecoder(DECODER), pad=SIDE)
+
+
+@pytest.fixture(scope="module", params=["nano", "vit_t", "vit_b"])
+def model(request: pytest.FixtureRequest) -> Sam:
+    torch.manual_seed(0)
+    builders = {
+        "nano": build_nano,
+        "vit_t": lambda: _sam(TinyViT()),
+        "vit_b": lambda: _sam(ImageEncoder(VIT_B)),
+    }
+    return builders[request.param]().eval()
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def embedding(model: Sam, pixels: np.ndarray) -> Embedding:
+    return embed(model, pixels)
+
+
+def test_encode(benchmark: BenchmarkFixture, model: Sam, pixels: np.ndarray) -> None:
+    embedding = benchmark.pedantic(embed, (model, pixels), rounds=3, warmup_rounds=1)
+    assert embedding.features.isfinite().all()
+
+
+def test_decode_one_click(benchmark: BenchmarkFixture, model: Sam, embedding: Embedding) -> None:
+    """As in the viewer: one click, three masks at the picture's size."""
+    prompts = Prompts(points=[(SIDE / 2, SIDE / 3)])
+    masks = benchmark(predict, model, embedding, prompts)
+    assert masks.masks.shape == (3, SIDE, SIDE)
+
+
+def test_decode_a_batch_of_clicks(benchmark: BenchmarkFixture, model: Sam, embedding: Embedding) -> None:
+    """As in everything mode: many clicks at once, masks at low resolution."""
+    points = np.random.default_rng(0).uniform(0, SIDE, (32, 2))
+    logits, _ = benchmark.pedantic(decode_points, (model, embedding, points), rounds=3, warmup_rounds=1)
+    assert logits.shape[:2] == (32, 3)
+
+
+def test_upscale_masks(benchmark: BenchmarkFixture, model: Sam, embedding: Embedding) -> None:
+    logits, _ = decode_points(model, embedding, np.full((4, 2), SIDE / 2))
+    assert benchmark(upscale, logits, embedding, model).shape == (4, 3, SIDE, SIDE)
