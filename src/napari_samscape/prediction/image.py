@@ -94,7 +94,7 @@ def checked(pixels: NDArray[Any]) -> NDArray[Any]:
         bad = int((~np.isfinite(pixels)).any(axis=2).sum())
         raise InputError(f"The picture holds values that are not finite (NaN or infinite) in {bad} pixels.")
     if pixels.dtype == bool:
-        return pixels.astype(np.uint8)
+        return pixels.astype(np.uint8) * 255  # three of them are taken as RGB, so True must be bright
     return pixels
 
 

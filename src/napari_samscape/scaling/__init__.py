@@ -1,0 +1,1 @@
+"""From one plane to whole pictures; what runs is a `Job`, on whatever computer."""

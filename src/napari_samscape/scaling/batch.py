@@ -1,0 +1,383 @@
+"""A whole picture to labels: `segment` in memory, and `run`, which does a `Job` from file to file.
+
+A `Job` is plain values, so that it can be written down, sent to another computer and compared with what a
+file of labels says of itself; `run` is the one place where a job becomes work.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_samscape.errors import InputError
+from napari_samscape.io import Image, check_output, open_image, write_labels, write_overlay
+from napari_samscape.prediction.types import Instance, Instances, Prompts
+
+if TYPE_CHECKING:
+    from napari_samscape.model.sam import Sam
+
+Progress = Callable[[int, int, str], None]
+#: What finds the objects of one plane, given as 8-bit RGB.
+Segment = Callable[[NDArray[np.uint8], Progress | None], Instances]
+
+MODES = ("everything", "prompts")
+# Intensity limits of a stack or a pyramid are estimated from so many planes, of about so many pixels each.
+SAMPLED_PLANES = 16
+SAMPLED_PIXELS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to segment, how, and where to; plain values only.
+
+    Attributes
+    ----------
+    image, output : str
+        Paths; see `napari_samscape.io.open_image` and `write_labels`.
+    model : str
+        A known name or the path of a checkpoint.
+    mode : str
+        "everything", or "prompts" for one object per prompt.
+    prompts : tuple of Prompts
+        Points and boxes, in pixels of the picture.
+    device : str
+        "auto", or a device that torch knows.
+    overlay : str or None
+        A PNG to draw the outlines into.
+    overwrite : bool
+        Whether outputs that exist are replaced.
+
+    Raises
+    ------
+    InputError
+        If the mode is unknown or does not go with the prompts.
+    """
+
+    image: str
+    output: str
+    model: str = "nano"
+    mode: str = "everything"
+    prompts: tuple[Prompts, ...] = ()
+    device: str = "auto"
+    overlay: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _checked_mode(self.mode, self.prompts)
+        if any(prompt.mask is not None for prompt in self.prompts):
+            raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as values that JSON knows."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["prompts"] = [
+            {
+                "points": prompt.points.tolist(),
+                "labels": prompt.labels.tolist(),
+                "box": None if prompt.box is None else prompt.box.tolist(),
+            }
+            for prompt in self.prompts
+        ]
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Job:
+        """Make a job of what `to_json` gave.
+
+        Raises
+        ------
+        InputError
+            If a value is missing, unknown or wrong.
+        """
+        try:
+            prompts = tuple(Prompts(**prompt) for prompt in values.get("prompts", ()))
+            return cls(**{**values, "prompts": prompts})
+        except (TypeError, AttributeError) as error:
+            raise InputError(f"This is no job: {error}.") from error
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job has done.
+
+    Attributes
+    ----------
+    output : str
+        Where the labels are.
+    overlay : str or None
+        Where the overlay is.
+    objects : int
+        How many objects were found.
+    planes : int
+        How many planes, over z and t, were looked at.
+    shape : tuple of int
+        Of the labels.
+    seconds : float
+        Time for finding them, without loading the model and writing the labels.
+    model, device : str
+        What found them, and on what.
+    note : str or None
+        A sentence for the user, where there is something to say.
+    """
+
+    output: str
+    overlay: str | None
+    objects: int
+    planes: int
+    shape: tuple[int, ...]
+    seconds: float
+    model: str
+    device: str
+    note: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as values that JSON knows."""
+        return asdict(self) | {"shape": list(self.shape)}
+
+
+def segment(
+    image: Image | str | os.PathLike[str] | ArrayLike,
+    *,
+    model: Sam,
+    mode: str | None = None,
+    prompts: Prompts | Sequence[Prompts] | None = None,
+    progress: Progress | None = None,
+) -> NDArray[np.int32]:
+    """Find the objects of a picture of any number of planes.
+
+    Parameters
+    ----------
+    image : Image, path or array_like
+        See `napari_samscape.open_image`. Each plane of a stack over z or t is looked at by itself.
+    model : Sam
+        See `napari_samscape.load_model`.
+    mode : {"everything", "prompts"}, optional
+        Where left out, "prompts" if there are any.
+    prompts : Prompts or sequence of Prompts, optional
+        One object each, for pictures of one plane; the first gets the id 1, and so on.
+    progress : callable, optional
+        Called as ``progress(done, total, text)``; raising from it cancels.
+
+    Returns
+    -------
+    ndarray of int32, shape ([t,] [z,] y, x)
+        0 is background; ids go on from plane to plane, so that each object has its own. Where objects
+        overlap, the smaller lies on top. A constant plane has no objects.
+
+    Raises
+    ------
+    InputError
+        If the picture cannot be read, holds NaN or infinite values, or a prompt does not fit it.
+
+    Examples
+    --------
+    >>> labels = segment("cells.ome.zarr", model=load_model("nano"))  # doctest: +SKIP
+    """
+    image = open_image(image)
+    asked = (prompts,) if isinstance(prompts, Prompts) else tuple(prompts or ())
+    mode = mode or ("prompts" if asked else "everything")
+    _checked_mode(mode, asked)
+    _check_prompts(image, asked)
+    find = _everything(model) if mode == "everything" else _prompted(model, asked)
+    return _label_planes(image, find, progress)
+
+
+def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None) -> Result:
+    """Do a job: read, segment, write. Everything that can be checked is checked before the model is loaded.
+
+    Parameters
+    ----------
+    job : Job
+    progress : callable, optional
+        Called as ``progress(done, total, text)``; raising from it cancels, and nothing is written.
+    model : Sam, optional
+        The job's model where it is loaded already.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        See `segment` and `napari_samscape.io.check_output`.
+    """
+    image = open_image(job.image)
+    check_output(job.output, source=image, overwrite=job.overwrite)
+    if job.overlay is not None:
+        check_output(job.overlay, endings=(".png",), source=image, overwrite=job.overwrite)
+        if Path(job.overlay).resolve() == Path(job.output).resolve():
+            raise InputError(f"The labels and the overlay cannot both go to {job.output}.")
+    _check_prompts(image, job.prompts)
+    if model is None:
+        from napari_samscape.model.weights import load_model
+
+        if progress is not None:
+            progress(0, 0, f"loading {job.model}")
+        model = load_model(job.model, device=job.device)
+    start = time.perf_counter()
+    labels = segment(image, model=model, mode=job.mode, prompts=job.prompts, progress=progress)
+    seconds = time.perf_counter() - start
+    about = {"version": _version(), "model_sha256": getattr(model, "digest", None), "job": job.to_json()}
+    write_labels(job.output, labels, like=image, about=about, overwrite=job.overwrite)
+    if job.overlay is not None:
+        _write_overlay(job, image, labels)
+    objects = int(np.count_nonzero(np.unique(labels)))
+    return Result(
+        output=job.output,
+        overlay=job.overlay,
+        objects=objects,
+        planes=int(np.prod(labels.shape[:-2])),
+        shape=labels.shape,
+        seconds=round(seconds, 3),
+        model=job.model,
+        device=str(model.device),
+        note=None if objects else _why_none(image),
+    )
+
+
+def _label_planes(image: Image, find: Segment, progress: Progress | None) -> NDArray[np.int32]:
+    from napari_samscape.prediction.image import to_rgb
+    from napari_samscape.prediction.instances import labels_from_instances
+
+    labels = np.zeros(image.label_shape, np.int32)
+    count, last = int(np.prod(labels.shape[:-2])), 0
+    limits = _limits(image)
+    for number, (index, pixels) in enumerate(image.planes()):
+        _check_finite(pixels, image, index)
+        if _is_constant(pixels):
+            continue
+        instances = find(to_rgb(pixels, limits), _part(progress, number, count))
+        plane = labels_from_instances(instances)
+        plane[plane > 0] += last
+        last += len(instances)
+        labels[index] = plane
+    if progress is not None:
+        progress(count, count, "done")
+    return labels
+
+
+def _everything(model: Sam) -> Segment:
+    from napari_samscape.prediction.automatic import everything
+
+    return lambda rgb, progress: everything(model, rgb, progress=progress)
+
+
+def _prompted(model: Sam, prompts: Sequence[Prompts]) -> Segment:
+    from napari_samscape.prediction.instances import instance_from_mask
+    from napari_samscape.prediction.predict import embed, predict
+
+    nothing = Instance(box=(0, 0, 0, 0), bits=np.zeros(0, np.uint8))
+
+    def find(rgb: NDArray[np.uint8], progress: Progress | None) -> Instances:
+        embedding = embed(model, rgb)
+        items = []
+        for number, prompt in enumerate(prompts):
+            if progress is not None:
+                progress(number, len(prompts), "objects")
+            # A single click may mean a part or a whole: the best of three masks, as SAM's paper advises (§3).
+            ambiguous = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
+            masks = predict(model, embedding, prompt, multimask=ambiguous)
+            mask, iou = masks.masks[masks.best], float(masks.iou[masks.best])
+            # An answer without a pixel keeps its place, so that ids stay those of the prompts.
+            items.append(instance_from_mask(mask, predicted_iou=iou) if mask.any() else nothing)
+        return Instances(tuple(items), rgb.shape[:2])
+
+    return find
+
+
+def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Turn one plane's progress into that of all planes."""
+    if progress is None:
+        return None
+    name = f"plane {number + 1} of {count}: " if count > 1 else ""
+
+    def report(done: int, total: int, text: str) -> None:
+        progress(number * total + done, count * total, name + text)
+
+    return report
+
+
+def _checked_mode(mode: str, prompts: Sequence[Prompts]) -> None:
+    if mode not in MODES:
+        raise InputError(f"There is no mode '{mode}'; there are {' and '.join(MODES)}.")
+    if mode == "prompts" and not prompts:
+        raise InputError("The mode 'prompts' needs at least one prompt: points or boxes.")
+    if mode == "everything" and prompts:
+        raise InputError("The mode 'everything' takes no prompts; use the mode 'prompts'.")
+
+
+def _check_prompts(image: Image, prompts: Sequence[Prompts]) -> None:
+    if prompts and int(np.prod(image.label_shape[:-2])) > 1:
+        sizes = ", ".join(f"{axis}={image.sizes[axis]}" for axis in image.label_axes[:-2])
+        raise InputError(f"Prompts are about one plane, but {image} has several ({sizes}).")
+    for prompt in prompts:
+        prompt.check_inside((image.sizes["y"], image.sizes["x"]))
+
+
+def _limits(image: Image) -> Any:
+    """Intensities that become black and white, the same for all planes.
+
+    A picture of one plane is looked at whole; of a stack, evenly spread planes of the coarsest level.
+    """
+    from napari_samscape.prediction.image import image_limits
+
+    if image.dtype == np.uint8 and image.sizes.get("c") in (3, 4):
+        return None  # RGB is taken as it is
+    level = len(image.levels) - 1
+    sizes = dict(zip(image.axes, image.levels[level].shape, strict=True))
+    indices = list(np.ndindex(sizes.get("t", 1), sizes.get("z", 1)))
+    chosen = np.unique(np.linspace(0, len(indices) - 1, SAMPLED_PLANES).round().astype(int))
+    samples = []
+    for t, z in (indices[number] for number in chosen):
+        pixels = image.plane(t, z, level=level)
+        _check_finite(pixels, image, (t, z))
+        if len(indices) > 1:
+            step = max(1, int((pixels.shape[0] * pixels.shape[1] / SAMPLED_PIXELS) ** 0.5))
+            pixels = pixels[::step, ::step]
+        samples.append(pixels.reshape(-1, 1, sizes.get("c", 1)))
+    return image_limits(np.concatenate(samples))
+
+
+def _check_finite(pixels: NDArray[Any], image: Image, index: tuple[int, ...]) -> None:
+    if pixels.dtype.kind != "f" or np.isfinite(pixels).all():
+        return
+    bad = ~np.isfinite(pixels.reshape(*pixels.shape[:2], -1)).all(axis=-1)
+    where = f" in plane {index}" if any(index) else ""
+    raise InputError(
+        f"{image} holds NaN or infinite values in {int(bad.sum())} of {bad.size} pixels{where}; "
+        "fill them before segmenting."
+    )
+
+
+def _is_constant(pixels: NDArray[Any]) -> bool:
+    return bool((pixels == pixels[:1, :1]).all())
+
+
+def _why_none(image: Image) -> str:
+    if all(_is_constant(pixels) for _, pixels in image.planes()):
+        return "The picture is constant, so there are no objects."
+    return "No objects were found."
+
+
+def _write_overlay(job: Job, image: Image, labels: NDArray[np.int32]) -> None:
+    """Draw the middle slice of the first time point."""
+    from napari_samscape.prediction.image import to_rgb
+
+    z = image.sizes.get("z", 1) // 2
+    index = tuple({"t": 0, "z": z}[axis] for axis in image.label_axes[:-2])
+    rgb = to_rgb(image.plane(z=z), _limits(image))
+    write_overlay(job.overlay or "", rgb, labels[index], overwrite=job.overwrite)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("napari-samscape")
