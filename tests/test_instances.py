@@ -291,6 +291,15 @@ def test_any_labels_survive_as_instances_up_to_gaps(labels: NDArray) -> None:
     )
 
 
+@given(any_mask.filter(np.any), st.integers(0, 20))
+def test_cleaning_an_instance_is_cleaning_the_whole_picture(mask: NDArray, min_area: int) -> None:
+    whole, filled = fill_small_holes(mask, min_area)
+    whole, dropped = drop_small_islands(whole, min_area)
+    cleaned, changed = clean_instance(instance_from_mask(mask), min_area, mask.shape)
+    assert changed == (filled or dropped)
+    assert np.array_equal(labels_from_instances(Instances((cleaned,), mask.shape)) > 0, whole)
+
+
 @given(st.lists(st.tuples(any_box, any_score), max_size=12), st.sampled_from([0.0, 0.3, 0.7, 1.0]))
 def test_box_nms_keeps_only_the_best_and_drops_only_doubles(items: list, threshold: float) -> None:
     boxes = np.array([box for box, _ in items]).reshape(-1, 4)

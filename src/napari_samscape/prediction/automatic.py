@@ -67,6 +67,9 @@ class _Steps:
 
     def advance(self, text: str, to: int | None = None) -> None:
         self.done = self.done + 1 if to is None else to
+        self.tell(text)
+
+    def tell(self, text: str) -> None:
         if self.report is not None:
             self.report(self.done, self.total, text)
 
@@ -182,12 +185,14 @@ def _ask_dense(view: _View, steps: _Steps) -> list[Instance]:
         if len(points) == 0:
             break
         new: list[Instance] = []
-        for batch in _batches(points, view.options.points_per_batch):
+        for index, batch in enumerate(_batches(points, view.options.points_per_batch)):
+            # A round may be long; between its batches one can at least cancel.
+            steps.tell(f"Asking {len(points)} likely places, {index * view.options.points_per_batch} done")
             new += _candidates(view, batch)
         found = _without_doubles(found + new, view.options)
         asked = np.concatenate([asked, points])
         points = missed_points(view.embedding, view.options, found, asked)
-        steps.advance("Asking the places that look like objects")
+        steps.advance("Asked the likely places")
     return found
 
 

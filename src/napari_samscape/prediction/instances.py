@@ -164,7 +164,9 @@ def mask_nms(items: Sequence[Instance], scores: ArrayLike, threshold: float) -> 
         )
         most = np.minimum(sides.clip(min=0).prod(axis=1), np.minimum(areas[index], areas[rivals]))
         rivals = rivals[most > threshold * (areas[index] + areas[rivals] - most)]
-        if not any(mask_iou(items[index], items[rival]) > threshold for rival in rivals):
+        joint = areas[index] + areas[rivals]
+        common = np.array([overlap(items[index], items[rival]) for rival in rivals], dtype=np.int64)
+        if not (common / (joint - common) > threshold).any():
             kept.append(int(index))
     return kept
 
