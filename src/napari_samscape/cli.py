@@ -329,7 +329,10 @@ def _progress_bar(in_bytes: bool = False) -> Iterator[Callable[[int, int, str], 
 
     amount = bars.DownloadColumn() if in_bytes else bars.MofNCompleteColumn()
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), amount, bars.TimeRemainingColumn())
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # A log file wants no bar: what it would hold is control characters.
+    hidden = not console.is_interactive
+    with bars.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(done: int, total: int, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
         path = registry.checked_path(name)
         if path is None:
             raise InputError(
-                f"The model '{name}' has not been downloaded; fetch it with: samscape models --download {name}"
+                f"The model '{name}' is not here; fetch it with 'samscape models --download {name}'."
             )
         return path
     path = Path(name_or_path)
@@ -113,7 +114,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             state: object = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # torch remarks on odd pickles before it refuses them
+                warnings.simplefilter("ignore")
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
             f"{path} is not loaded: it is no checkpoint of tensors alone, and may run code when read."

@@ -217,11 +217,12 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
             raise InputError(f"The labels and the overlay cannot both go to {job.output}.")
     _check_prompts(image, job.prompts)
     if model is None:
-        from napari_samscape.model.weights import load_model
+        from napari_samscape.model.weights import choose_device, load_model
 
+        device = choose_device(job.device)
         if progress is not None:
             progress(0, 0, f"loading {job.model}")
-        model = load_model(job.model, device=job.device)
+        model = load_model(job.model, device=device)
     start = time.perf_counter()
     labels = segment(image, model=model, mode=job.mode, prompts=job.prompts, progress=progress)
     seconds = time.perf_counter() - start
