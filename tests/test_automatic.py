@@ -199,6 +199,25 @@ def test_small_holes_and_islands_go_where_asked() -> None:
     assert clean.area == (painted((60, 60, 40, 10))[..., 0] > 0).sum()
 
 
+def test_of_masks_that_clean_up_makes_alike_the_one_that_needed_none_stays() -> None:
+    image = painted((60, 40, 30, 10), (60, 120, 3, 10))
+    # Clicked near its right end, the disc's left side is the disc, without the island that the whole has.
+    options = replace(GRID, point_grids=[[(60 / 128, 68 / 128)]], pred_iou_thresh=0.5)
+    both = everything(Seer(), image, options)
+    assert [round(item.predicted_iou, 2) for item in both] == [0.95, 0.6]
+    (found,) = everything(Seer(), image, replace(options, min_mask_region_area=50))
+    assert round(found.predicted_iou, 2) == 0.6
+
+
+def test_boxes_overlap_between_their_first_and_last_pixels_as_in_the_reference() -> None:
+    image = painted()
+    image[50:60, 50:60] = (10, 255, 0)
+    # The square of 10 pixels and its left 8 columns: 7 / 9 is below 0.79, 8 / 10 is not.
+    options = replace(GRID, point_grids=[[(55 / 128, 57 / 128)]], pred_iou_thresh=0.5, box_nms_thresh=0.79)
+    assert [item.box for item in everything(Seer(), image, options)] == [(50, 50, 60, 60), (50, 50, 60, 58)]
+    assert len(everything(Seer(), image, replace(options, box_nms_thresh=0.77))) == 1
+
+
 def test_points_of_ones_own_are_fractions_of_height_and_width() -> None:
     seer = Seer()
     own = replace(GRID, point_grids=[np.array([[30, 90], [95, 100]]) / 128])
@@ -247,6 +266,11 @@ def test_the_dense_head_is_asked_one_point_for_each_object() -> None:
     assert_is_every_colour(found, FOUR)
     assert sorted(seer.asked) == [10, 20, 30, 40]
     assert seer.looks == 1
+
+
+def test_of_three_answers_to_a_dense_point_only_the_best_counts() -> None:
+    options = replace(DENSE, pred_iou_thresh=0.0, stability_score_thresh=0.0, mask_nms_thresh=None)
+    assert_is_every_colour(everything(Seer(has_dense=True), FOUR, options), FOUR)
 
 
 def test_objects_that_touch_are_found_each() -> None:
