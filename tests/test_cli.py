@@ -263,3 +263,37 @@ def test_a_mistake_in_a_real_shell_is_one_sentence_and_exit_code_2(tmp_path: Pat
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "samscape: There is no file missing.png.\n"
+
+
+# With a real network -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the bundled model's kind that has learnt nothing."""
+    import torch
+
+    from napari_samscape.model.sam import build_nano
+    from napari_samscape.model.weights import save_model
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "untrained.safetensors"
+    save_model(build_nano().eval(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "prompt", [("--points", "20,40"), ("--points", "20,40;5,5"), ("--boxes", "5,5,35,55")]
+)
+def test_a_checkpoint_from_a_path_answers_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untrained: Path, prompt: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pillow.fromarray(spots((10, 10), (20, 40), dtype="uint8")).save("cells.png")
+    done = printed_json(
+        "segment", "cells.png", "out.ome.zarr", *prompt, "--model", str(untrained), "--device", "cpu"
+    )
+    image = open_image("out.ome.zarr")
+    assert image.shape == (40, 60)
+    assert done["objects"] == len(ids("out.ome.zarr")) <= 1
+    assert done["model"] == str(untrained)
