@@ -10,12 +10,16 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from napari_samscape.prediction.types import Embedding, Masks, Prompts
 
 Progress = Callable[[int, int, str], None]
+
+PICTURE_SIDE = 1024
+"""Longest side, in pixels, of the pictures that are kept to be shown next to the masks."""
 
 
 class Engine(Protocol):
@@ -29,6 +33,9 @@ class Engine(Protocol):
 
     def predict(self, key: Hashable, prompts: Prompts) -> Masks:
         """Answer prompts about a picture that has been embedded."""
+
+    def picture(self, key: Hashable) -> NDArray[np.uint8]:
+        """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""
 
 
 class LocalEngine:
@@ -46,11 +53,11 @@ class LocalEngine:
         self.model = model
         self._remember = remember
         self._loaded: Any = None
-        self._embeddings: OrderedDict[Hashable, Embedding] = OrderedDict()
+        self._seen: OrderedDict[Hashable, tuple[Embedding, NDArray[np.uint8]]] = OrderedDict()
 
     def knows(self, key: Hashable) -> bool:
         """Whether the picture of this key has been embedded."""
-        return key in self._embeddings
+        return key in self._seen
 
     def embed(self, key: Hashable, pixels: NDArray, progress: Progress) -> None:
         """Look at a picture, (y, x) or (y, x, c), and remember it under the key."""
@@ -59,24 +66,32 @@ class LocalEngine:
             from napari_samscape.model.weights import load_model
 
             self._loaded = load_model(self.model)
+        from napari_samscape.prediction.image import to_rgb
         from napari_samscape.prediction.predict import embed
 
+        rgb = to_rgb(pixels)
         with _watched(self._loaded, progress):
-            self._embeddings[key] = embed(self._loaded, pixels)
-        while len(self._embeddings) > self._remember:
-            self._embeddings.popitem(last=False)
+            embedding = embed(self._loaded, rgb)
+        step = -(-max(rgb.shape) // PICTURE_SIDE)
+        self._seen[key] = embedding, rgb[::step, ::step].copy()
+        while len(self._seen) > self._remember:
+            self._seen.popitem(last=False)
 
     def predict(self, key: Hashable, prompts: Prompts) -> Masks:
         """Answer prompts about a picture that has been embedded."""
         from napari_samscape.prediction.predict import predict
 
-        self._embeddings.move_to_end(key)
-        return predict(self._loaded, self._embeddings[key], prompts)
+        self._seen.move_to_end(key)
+        return predict(self._loaded, self._seen[key][0], prompts)
+
+    def picture(self, key: Hashable) -> NDArray[np.uint8]:
+        """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""
+        return self._seen[key][1]
 
 
 @contextmanager
 def _watched(model: Any, progress: Progress) -> Iterator[None]:
-    """Report progress from inside the image encoder, layer by layer, which is also where it can be stopped."""
+    """Report progress from each layer of the image encoder, where the work can be stopped, too."""
     encoder = getattr(model, "image_encoder", model)
     leaves = [module for module in encoder.modules() if next(module.children(), None) is None]
     done = 0

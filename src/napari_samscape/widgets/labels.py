@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -71,9 +72,16 @@ def new_labels(image: Image) -> NDArray[np.int32]:
     return np.zeros(data_shape(image), dtype=np.int32)
 
 
-def write_object(
-    labels: Labels, value: int, mask: NDArray[np.bool_], image: Image, plane: Plane, dims: Any, *, over: bool
-) -> int:
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A mask, bool (y, x), and what it is a mask of: a plane of an image layer."""
+
+    mask: NDArray[np.bool_]
+    image: Image
+    plane: Plane
+
+
+def write_object(labels: Labels, value: int, found: Found, dims: Any, *, over: bool) -> int:
     """Write one object into the plane of a Labels layer that the viewer shows, as one step of undo.
 
     Parameters
@@ -82,12 +90,8 @@ def write_object(
         Where to; it need not lie or be sized like the image.
     value : int
         The object's id.
-    mask : ndarray of bool, shape (y, x)
-        The object, in the pixels of ``plane``.
-    image : napari.layers.Image
-        The layer that was segmented.
-    plane : Plane
-        The plane of it that the mask is about.
+    found : Found
+        The object.
     dims : napari.components.Dims
         What the viewer shows.
     over : bool
@@ -99,7 +103,7 @@ def write_object(
         How many pixels were written; those that had the id already do not count.
     """
     target = plane_of(labels, dims, full_resolution=True)
-    corner, cut = carried(mask, *_between(labels, target, image, plane, dims.point), target.shape)
+    corner, cut = carried(found.mask, *_between(labels, target, found, dims.point), target.shape)
     where: list[Any] = list(target.position)
     for axis, start, size in zip(target.axes, corner, cut.shape, strict=True):
         where[axis] = slice(start, start + size)
@@ -115,11 +119,11 @@ def write_object(
 
 
 def _between(
-    labels: Labels, target: Plane, image: Image, plane: Plane, world_point: Sequence[float]
+    labels: Labels, target: Plane, found: Found, world_point: Sequence[float]
 ) -> tuple[NDArray, NDArray]:
     """Matrix (2, 2) and shift (2,) from pixels of the labels' plane to those of the image's plane."""
     corners = target.to_data(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
-    origin, down, right = plane.from_data(to_layer(corners, labels, image, world_point))
+    origin, down, right = found.plane.from_data(to_layer(corners, labels, found.image, world_point))
     return np.stack([down - origin, right - origin], axis=1), origin
 
 
@@ -151,7 +155,7 @@ def carried(
     there = (corners - shift) @ np.linalg.inv(matrix).T
     start = np.clip(np.floor(there.min(axis=0)).astype(int), 0, shape)
     stop = np.clip(np.ceil(there.max(axis=0)).astype(int) + 1, start, shape)
-    grid = np.stack(np.mgrid[start[0] : stop[0], start[1] : stop[1]], axis=-1)
+    grid = start + np.moveaxis(np.indices(stop - start), 0, -1)
     source = np.floor(grid @ matrix.T + shift + 0.5 + 1e-9).astype(int)
     inside = ((source >= 0) & (source < mask.shape)).all(axis=-1)
     source[~inside] = 0

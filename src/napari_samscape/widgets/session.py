@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from numpy.typing import NDArray
@@ -47,6 +48,8 @@ class State:
         Index of the mask that counts.
     picked : bool
         Whether the user chose it; otherwise it is the one with the highest predicted IoU.
+    picture : ndarray of uint8, shape (y, x, 3), or None
+        What the model saw, possibly at fewer pixels than the masks.
     """
 
     phase: Phase = "nothing"
@@ -56,6 +59,7 @@ class State:
     masks: Masks | None = None
     chosen: int = 0
     picked: bool = False
+    picture: Any = None
 
     @property
     def mask(self) -> Any:
@@ -151,7 +155,7 @@ class Session:
         """Stop the work under way; the next prompt, picture or model starts it again."""
         self._halted = True
         self._jobs.cancel()
-        self._show(phase="stopped", text="Cancelled. The next prompt starts again.")
+        self._show(phase="stopped", text="Cancelled; the next prompt starts again.")
 
     def _show(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
@@ -171,7 +175,7 @@ class Session:
         elif not engine.knows(view.key):
             self._start("Looking at the picture…", lambda progress: _embed(engine, view, progress), None)
         elif self.pending:
-            self._start("Finding the object…", lambda progress: engine.predict(view.key, prompts), prompts)  # type: ignore[arg-type]
+            self._start("Finding the object…", lambda _: _predict(engine, view, prompts), prompts)
         else:
             self._show(phase="ready", text=_ready_text(self.state.masks))
 
@@ -179,20 +183,23 @@ class Session:
         assert self._view is not None
         self._running = (self._engine, self._view.key)
         self._show(phase="working", text=text, done=0, total=0)
-        self._jobs.start(work, lambda result: self._on_done(result, prompts), self._on_failed, self._on_progress)
+        done = partial(self._on_done, prompts)
+        self._jobs.start(work, done, self._on_failed, self._on_progress)
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
         if text:
             self._show(done=done, total=total, text=text)
 
-    def _on_done(self, masks: Masks | None, prompts: Prompts | None) -> None:
-        if masks is not None and prompts is self._prompts:
+    def _on_done(self, prompts: Prompts | None, answer: tuple[Masks, Any] | None) -> None:
+        fits = answer is not None and prompts is self._prompts
+        if answer is not None and fits:
+            masks, picture = answer
             self._answer_to = prompts
             kept = self.state.picked and self.state.chosen < len(masks.iou)
             chosen = self.state.chosen if kept else masks.best
-            self.state = replace(self.state, masks=masks, chosen=chosen, picked=kept)
+            self.state = replace(self.state, masks=masks, chosen=chosen, picked=kept, picture=picture)
         self._next()
-        if masks is not None and self._answer_to is self._prompts:
+        if fits:
             self.answered.emit()
 
     def _on_failed(self, error: Exception | None) -> None:
@@ -209,7 +216,11 @@ def _embed(engine: Engine, view: View, progress: Any) -> None:
     engine.embed(view.key, view.read(), progress)
 
 
+def _predict(engine: Engine, view: View, prompts: Any) -> tuple[Masks, Any]:
+    return engine.predict(view.key, prompts), engine.picture(view.key)
+
+
 def _ready_text(masks: Masks | None) -> str:
     if masks is None:
-        return "Ready: click on an object, or draw a box round it."
-    return "Choose a mask, add points to correct it, or commit it."
+        return "Click on an object, or draw a box round it."
+    return "Choose a mask; correct it or commit it."

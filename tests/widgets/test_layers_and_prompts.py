@@ -10,7 +10,7 @@ pytest.importorskip("napari")
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
-from napari_samscape.widgets.labels import FreeIds, carried, new_labels, write_object
+from napari_samscape.widgets.labels import Found, FreeIds, carried, new_labels, write_object
 from napari_samscape.widgets.layers import (
     cut_matrix,
     levels,
@@ -185,9 +185,7 @@ def test_prompts_belong_to_the_plane_they_were_placed_on():
     image = Image(np.zeros((3, 4, 4)))
     points = points_layer([[0, 1, 1], [2, 3, 3]])
     boxes = Shapes([np.insert(SQUARE, 0, 2, axis=1)], shape_type="rectangle")
-    on_first, on_last = (
-        prompts(image, points, boxes, point=(z, 0, 0)) for z in (0, 2)
-    )
+    on_first, on_last = (prompts(image, points, boxes, point=(z, 0, 0)) for z in (0, 2))
     np.testing.assert_array_equal(on_first.points, [[1, 1]])
     assert on_first.box is None
     np.testing.assert_array_equal(on_last.points, [[3, 3]])
@@ -248,7 +246,7 @@ OBJECT = np.array([[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]], dtyp
 
 def write(labels, image, value=7, mask=OBJECT, over=False, **dims):
     view = shown(image, labels, **dims)
-    return write_object(labels, value, mask, image, plane_of(image, view), view, over=over)
+    return write_object(labels, value, Found(mask, image, plane_of(image, view)), view, over=over)
 
 
 def test_an_object_is_written_and_taken_back_by_naparis_own_undo():

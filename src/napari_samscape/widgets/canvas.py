@@ -1,0 +1,253 @@
+"""What a dock puts on the canvas: the layers for prompts, the preview of the chosen mask, the keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
+
+from napari_samscape.widgets.labels import bounding_box
+from napari_samscape.widgets.layers import (
+    BACKGROUND,
+    FEATURE,
+    FOREGROUND,
+    Plane,
+    cut_matrix,
+    placed_like,
+    same_place,
+    to_layer,
+    unsqueezed,
+)
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+OWNER = "napari-samscape"
+"""Key in a layer's metadata that marks the layers made here, with the role as its value."""
+
+# Green and red differ in lightness too, and the symbols say it once more, for the colour-blind.
+COLOURS = {FOREGROUND: "#2bd1a4", BACKGROUND: "#ff5d5d"}
+SYMBOLS = {FOREGROUND: "disc", BACKGROUND: "x"}
+BOX_COLOUR = "#ffb000"
+PREVIEW_COLOURS = DirectLabelColormap(
+    color_dict={None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: (1.0, 0.69, 0.0, 0.35), 2: (1.0, 0.69, 0.0, 1.0)}
+)
+HANDLE = 11
+"""Size of a point on the screen, in pixels."""
+
+
+def role(layer: Layer) -> str | None:
+    """What a layer is for if it was made here ('points', 'shapes', 'preview'), else None."""
+    return layer.metadata.get(OWNER)
+
+
+class Canvas:
+    """The layers of one dock in one viewer; each is made once and kept in place.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        The viewer itself, not the proxy that napari hands to plugins.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self.points: Points | None = None
+        self.shapes: Shapes | None = None
+        self._preview: Labels | None = None
+        self._keys: list[str] = []
+
+    # --- the layers for prompts ---
+
+    def prepare(self, image: Image, points: Points | None, shapes: Shapes | None) -> None:
+        """Take the user's prompt layers, or make what is missing, in the image's place."""
+        self.points = points or self._own(self.points, image) or self._add_points(image)
+        self.shapes = shapes or self._own(self.shapes, image) or self._add_shapes(image)
+        if FEATURE not in self.points.features:
+            _adopt(self.points)
+
+    def _own(self, layer: Any, image: Image) -> Any:
+        """The layer if it was made here and still fits the image; one that does not is removed."""
+        if layer is None or layer not in self.viewer.layers or role(layer) is None:
+            return None
+        if same_place(layer, image):
+            return layer
+        self.viewer.layers.remove(layer)
+        return None
+
+    def _add_points(self, image: Image) -> Points:
+        points = Points(
+            ndim=image.ndim,
+            name="Prompt points",
+            metadata={OWNER: "points"},
+            size=HANDLE * _pixel(image),
+            features={FEATURE: np.array([], dtype=object)},
+            feature_defaults={FEATURE: FOREGROUND},
+            **placed_like(image),
+        )
+        self._insert(points)
+        _paint(points)
+        points.canvas_size_limits = (HANDLE - 3, 1000)
+        return points
+
+    def _add_shapes(self, image: Image) -> Shapes:
+        shapes = Shapes(
+            ndim=image.ndim,
+            name="Prompt boxes and outlines",
+            metadata={OWNER: "shapes"},
+            edge_color=BOX_COLOUR,
+            face_color="transparent",
+            edge_width=2 * _pixel(image),
+            **placed_like(image),
+        )
+        self._insert(shapes)
+        return shapes
+
+    def _insert(self, layer: Layer) -> None:
+        """Add a layer on top without taking the user's selection away."""
+        selected = set(self.viewer.layers.selection)
+        active = self.viewer.layers.selection.active
+        self.viewer.add_layer(layer)
+        if active is not None:
+            self.viewer.layers.selection = selected
+            self.viewer.layers.selection.active = active
+
+    # --- tools ---
+
+    def use_points(self, kind: str) -> None:
+        """Let the next clicks be points of this kind, 'foreground' or 'background'."""
+        if self.points is not None:
+            # What is 'current' applies to the selected points too, among them the one clicked last.
+            self.points.selected_data = set()
+            self.points.current_symbol = SYMBOLS[kind]
+            self.points.current_properties = {**self.points.current_properties, FEATURE: np.array([kind])}
+            self._activate(self.points, "add")
+
+    @property
+    def kind(self) -> str:
+        """Kind of the next point."""
+        return str(self.points.feature_defaults[FEATURE].iloc[0]) if self.points is not None else FOREGROUND
+
+    def use_shapes(self, mode: str) -> None:
+        """Let the next drag draw a shape: 'add_rectangle', 'add_polygon_lasso', ..."""
+        if self.shapes is not None:
+            self._activate(self.shapes, mode)
+
+    def _activate(self, layer: Layer, mode: str) -> None:
+        if layer in self.viewer.layers:
+            layer.visible = True
+            self.viewer.layers.selection.active = layer
+            layer.mode = mode
+
+    def clear(self, image: Image, plane: Plane) -> None:
+        """Remove the prompts on a plane; those on other planes stay."""
+        for layer in (self.points, self.shapes):
+            if layer is None or layer not in self.viewer.layers or len(layer.data) == 0:
+                continue
+            items = [layer.data] if isinstance(layer, Points) else list(layer.data)
+            if isinstance(layer, Points):
+                items = [point[None] for point in layer.data]
+            world = self.viewer.dims.point
+            here = [plane.holds(to_layer(item, layer, image, world)).all() for item in items]
+            layer.selected_data = set(np.flatnonzero(here).tolist())
+            layer.remove_selected()
+
+    # --- preview ---
+
+    def show(self, mask: NDArray[np.bool_] | None, image: Image | None, plane: Plane | None) -> None:
+        """Show a mask, bool (y, x), on its plane of the image; None shows nothing."""
+        if mask is None or image is None or plane is None or not mask.any():
+            if self._preview is not None and self._preview in self.viewer.layers:
+                self._preview.visible = False
+            return
+        y0, x0, y1, x1 = bounding_box(mask)
+        cut = _with_outline(mask[y0:y1, x0:x1])
+        matrix = cut_matrix(image, plane, (y0, x0))
+        preview = self._preview
+        if preview is None or preview not in self.viewer.layers or preview.ndim != image.ndim:
+            self.hide()
+            self._preview = self._add_preview(unsqueezed(cut, plane), matrix, image)
+            return
+        preview.visible = False  # so that the new mask is never drawn in the old one's place
+        preview.data = unsqueezed(cut, plane)
+        preview.affine = matrix
+        preview.visible = True
+
+    def _add_preview(self, data: NDArray, matrix: NDArray, image: Image) -> Labels:
+        preview = Labels(
+            data,
+            name="Samscape preview",
+            metadata={OWNER: "preview"},
+            affine=matrix,
+            units=image.units,
+            axis_labels=image.axis_labels,
+            colormap=PREVIEW_COLOURS,
+            opacity=1.0,
+        )
+        self._insert(preview)
+        preview.editable = False
+        below = [i for i, layer in enumerate(self.viewer.layers) if layer in (self.points, self.shapes)]
+        if below:
+            self.viewer.layers.move(len(self.viewer.layers) - 1, min(below))
+        return preview
+
+    def hide(self) -> None:
+        """Take the preview away altogether."""
+        if self._preview is not None and self._preview in self.viewer.layers:
+            self.viewer.layers.remove(self._preview)
+        self._preview = None
+
+    # --- keys ---
+
+    def bind(self, actions: Iterable[tuple[str, Callable[[], None]]]) -> None:
+        """Bind keys on the viewer, where the selected layer's own keys win; taken ones are left alone."""
+        for key, action in actions:
+            with suppress(ValueError):  # somebody else's key
+                self.viewer.bind_key(key, lambda _viewer, act=action: act())
+                self._keys.append(key)
+
+    # --- end ---
+
+    def close(self) -> None:
+        """Give back the keys; take the preview and empty prompt layers out of the viewer."""
+        for key in self._keys:
+            self.viewer.bind_key(key, None)
+        self._keys.clear()
+        self.hide()
+        for layer in (self.points, self.shapes):
+            if layer is not None and layer in self.viewer.layers and role(layer) and len(layer.data) == 0:
+                self.viewer.layers.remove(layer)
+
+
+def _adopt(points: Points) -> None:
+    """Give a user's Points layer the feature, all foreground, and the two colours."""
+    features = points.features.copy()
+    features[FEATURE] = np.full(len(points.data), FOREGROUND, dtype=object)
+    points.features = features
+    points.feature_defaults = {**points.feature_defaults.iloc[0].to_dict(), FEATURE: FOREGROUND}
+    _paint(points)
+
+
+def _paint(points: Points) -> None:
+    points.face_color_cycle = COLOURS
+    points.face_color = FEATURE
+    points.border_color = "white"
+    points.border_width = 0.1
+
+
+def _pixel(image: Image) -> float:
+    """Scale, in data pixels, at which a picture of 500 pixels has things at their usual size."""
+    return max(min(image.level_shapes[0][-2:]) / 500, 0.05)
+
+
+def _with_outline(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """1 inside, 2 along the edge, whose width grows with the object so that it stays in sight."""
+    width = max(1, round(max(mask.shape) / 150))
+    inner = binary_erosion(mask, iterations=width)
+    return mask.astype(np.uint8) + (mask & ~inner)

@@ -1,0 +1,132 @@
+"""Drop-down lists for layers and models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Layer
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QSizePolicy, QWidget
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+OTHER = "From a file…"
+FILTER = "Checkpoints (*.safetensors *.pth *.pt);;All files (*)"
+
+
+def _narrow(box: QComboBox) -> None:
+    """Keep a long layer name from widening the dock, and the keyboard on the canvas."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(8)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+
+
+class LayerChooser(QComboBox):
+    """A list of those layers of a viewer that are wanted; keeps its choice when layers are renamed or moved.
+
+    Parameters
+    ----------
+    viewer : napari.components.ViewerModel
+        Whose layers.
+    wanted : callable
+        Says of a layer whether it is listed.
+    none : str, optional
+        A first entry that stands for no layer (for a new one, say).
+    parent : QWidget, optional
+        Qt's parent.
+    """
+
+    chosen = Signal()
+    """Another layer, or none, is chosen now."""
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        wanted: Callable[[Layer], bool],
+        none: str | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._wanted = wanted
+        self._none = none
+        self._layer: Layer | None = None
+        _narrow(self)
+        self.activated.connect(lambda _index: self.choose(self.currentData()))
+        self.refresh()
+
+    @property
+    def layer(self) -> Any:
+        """The chosen layer, or None."""
+        return self._layer
+
+    def choose(self, layer: Layer | None) -> None:
+        """Choose a layer of the list, or none."""
+        if layer is not self._layer:
+            self._layer = layer
+            self._show_choice()
+            self.chosen.emit()
+
+    def refresh(self, *_: object) -> None:
+        """List the layers afresh; a choice that is gone is replaced by the newest layer, or by none."""
+        listed = [layer for layer in reversed(self._viewer.layers) if self._wanted(layer)]
+        self.clear()
+        if self._none is not None or not listed:
+            self.addItem(self._none or "—", None)
+        for layer in listed:
+            self.addItem(layer.name, layer)
+        if self._layer not in listed:
+            self.choose(listed[0] if listed and self._none is None else None)
+        self._show_choice()
+
+    def _show_choice(self) -> None:
+        for index in range(self.count()):
+            if self.itemData(index) is self._layer:
+                self.setCurrentIndex(index)
+        self.setToolTip("" if self._layer is None else self._layer.name)
+
+
+class ModelChooser(QComboBox):
+    """The known models that are here, and checkpoints from files."""
+
+    chosen = Signal(str)
+    """The name or path of another model."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        _narrow(self)
+        for name, about in models_here():
+            self.addItem(name, name)
+            self.setItemData(self.count() - 1, about, Qt.ItemDataRole.ToolTipRole)
+        self.addItem(OTHER, None)
+        self._last = 0
+        self.activated.connect(self._on_activated)
+
+    def _on_activated(self, index: int) -> None:
+        if self.itemData(index) is None:
+            path, _ = QFileDialog.getOpenFileName(self, "Open a SAM checkpoint", "", FILTER)
+            self.setCurrentIndex(self._last)
+            if path:
+                self.open(path)
+        elif index != self._last:
+            self._last = index
+            self.chosen.emit(self.itemData(index))
+
+    def open(self, path: str) -> None:
+        """Add a checkpoint's path to the list and choose it."""
+        self.insertItem(self.count() - 1, Path(path).name, path)
+        self._last = self.count() - 2
+        self.setCurrentIndex(self._last)
+        self.chosen.emit(path)
+
+
+def models_here() -> list[tuple[str, str]]:
+    """Names of the known models that need no download any more, each with what it is for."""
+    from napari_samscape.model.registry import KNOWN, local_path
+
+    here = [(name, model.about) for name, model in KNOWN.items() if local_path(name) is not None]
+    return here or [("nano", KNOWN["nano"].about)]

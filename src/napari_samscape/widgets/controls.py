@@ -1,0 +1,247 @@
+"""The parts of the Prompt dock that know nothing of sessions: tools, mask buttons, status, keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPen, QPixmap, QPolygonF
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_samscape.widgets.canvas import BOX_COLOUR, COLOURS
+from napari_samscape.widgets.layers import BACKGROUND, FOREGROUND
+from napari_samscape.widgets.thumbnails import SIDE
+
+TOOLS = {
+    FOREGROUND: (
+        "Object",
+        COLOURS[FOREGROUND],
+        "Click on the object: this belongs to it.",
+    ),
+    BACKGROUND: (
+        "Background",
+        COLOURS[BACKGROUND],
+        "Click beside the object: this does not belong to it.",
+    ),
+    "add_rectangle": ("Box", BOX_COLOUR, "Drag a box round the object. The newest box counts."),
+    "add_polygon_lasso": ("Outline", BOX_COLOUR, "Draw roughly round the object with the mouse held down."),
+}
+"""Name of each tool, its colour, and what it does."""
+
+
+# napari's themes leave tool buttons flat; these greys and the blue sit well on its dark and its light one.
+STYLE = """
+QToolButton { border: 2px solid transparent; border-radius: 4px; padding: 3px 1px;
+              background: rgba(128, 128, 128, 40); }
+QToolButton:hover { background: rgba(128, 128, 128, 80); }
+QToolButton:checked { border-color: #5a78e0; background: rgba(90, 120, 224, 60); }
+QToolButton:disabled { background: rgba(128, 128, 128, 20); }
+"""
+
+
+def _button(text: str, tip: str = "") -> QToolButton:
+    """Make a tool button; it does not take the keyboard from the canvas, where the keys work."""
+    button = QToolButton()
+    button.setText(text)
+    button.setToolTip(tip)
+    button.setCheckable(True)
+    button.setStyleSheet(STYLE)
+    button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+    button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return button
+
+
+class ToolRow(QWidget):
+    """One button per kind of prompt; at most one is down."""
+
+    used = Signal(str)
+    """The tool that the user wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        self._group = QButtonGroup(self)
+        self.buttons: dict[str, QToolButton] = {}
+        for name, (text, colour, tip) in TOOLS.items():
+            button = _button(text, tip)
+            button.setIcon(_icon(name, colour))
+            button.setIconSize(QSize(20, 20))
+            button.clicked.connect(lambda _checked, tool=name: self.used.emit(tool))
+            self._group.addButton(button)
+            self.buttons[name] = button
+            row.addWidget(button)
+
+    def show_tool(self, name: str | None) -> None:
+        """Press the button of the tool in use, or none."""
+        self._group.setExclusive(False)
+        for tool, button in self.buttons.items():
+            button.setChecked(tool == name)
+        self._group.setExclusive(name is not None)
+
+
+class MaskRow(QWidget):
+    """The masks as small pictures with their predicted IoU; the chosen one is down."""
+
+    picked = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        self.buttons: list[QToolButton] = []
+        for index in range(3):
+            button = _button("", f"Choose this mask (Ctrl+{index + 1}).")
+            button.setIconSize(QSize(SIDE, SIDE))
+            button.setMinimumHeight(SIDE + 30)
+            button.clicked.connect(lambda _checked, i=index: self.picked.emit(i))
+            self.buttons.append(button)
+            row.addWidget(button)
+        self.show_masks([], [], 0)
+
+    def show_masks(self, pictures: Sequence[NDArray[np.uint8]], iou: Sequence[float], chosen: int) -> None:
+        """Show what there is; the other buttons stay, empty, so that nothing jumps."""
+        for index, button in enumerate(self.buttons):
+            here = index < len(pictures)
+            button.setEnabled(here)
+            button.setIcon(QIcon(_pixmap(pictures[index])) if here else QIcon())
+            button.setText(f"{index + 1}  ·  IoU {iou[index]:.2f}" if here else f"{index + 1}")
+            button.setChecked(here and index == chosen)
+
+    def choose(self, chosen: int) -> None:
+        """Press another button."""
+        for index, button in enumerate(self.buttons):
+            button.setChecked(index == chosen and button.isEnabled())
+
+
+class StatusRow(QWidget):
+    """One line of text; while there is work, its progress and a button to cancel it as well."""
+
+    cancelled = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.text.setMinimumHeight(2 * self.text.fontMetrics().lineSpacing() + 4)  # two lines, always
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(6)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.cancel.clicked.connect(self.cancelled)
+        row = QHBoxLayout()
+        row.addWidget(self.text, 1)
+        row.addWidget(self.cancel)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addLayout(row)
+        column.addWidget(self.bar)
+        for widget in (self.bar, self.cancel):  # their room stays, so that nothing jumps
+            policy = widget.sizePolicy()
+            policy.setRetainSizeWhenHidden(True)
+            widget.setSizePolicy(policy)
+
+    def show_status(self, text: str, busy: bool, done: int, total: int) -> None:
+        """Show a line, and progress while busy; a total of 0 means that nobody knows how long."""
+        self.text.setText(text)
+        self.bar.setVisible(busy)
+        self.cancel.setVisible(busy)
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+
+
+class Fold(QWidget):
+    """A heading that opens and closes what is below it.
+
+    Parameters
+    ----------
+    title : str
+        The heading.
+    content : QWidget or QLayout
+        What is below it.
+    opened : bool
+        Whether it is open at first.
+    """
+
+    def __init__(self, title: str, content: QWidget | QLayout, opened: bool = False) -> None:
+        super().__init__()
+        self._content = content if isinstance(content, QWidget) else QWidget()
+        if isinstance(content, QLayout):
+            self._content.setLayout(content)
+        self._heading = QToolButton()
+        self._heading.setText(title)
+        self._heading.setCheckable(True)
+        self._heading.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._heading.setStyleSheet("QToolButton { border: none; background: transparent; padding: 0; }")
+        self._heading.toggled.connect(self.open)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self._heading)
+        column.addWidget(self._content)
+        self._heading.setChecked(opened)
+        self.open(opened)
+
+    def open(self, opened: bool) -> None:
+        """Show or hide the content."""
+        self._heading.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
+        self._content.setVisible(opened)
+
+
+def key_list(keys: Iterable[tuple[str, str]]) -> QLabel:
+    """Make a table of keys and what they do."""
+    rows = "".join(
+        f"<tr><td style='padding-right: 10px'><b>{escape(key)}</b></td><td>{escape(text)}</td></tr>"
+        for key, text in keys
+    )
+    label = QLabel(f"<table cellspacing='1'>{rows}</table>")
+    label.setTextFormat(Qt.TextFormat.RichText)
+    return label
+
+
+def _pixmap(picture: NDArray[np.uint8]) -> QPixmap:
+    height, width = picture.shape[:2]
+    data = np.ascontiguousarray(picture)
+    return QPixmap.fromImage(QImage(data.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy())
+
+
+def _icon(tool: str, colour: str) -> QIcon:
+    pixmap = QPixmap(40, 40)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(QPen(QColor(colour), 4))
+    if tool == FOREGROUND:
+        painter.setBrush(QColor(colour))
+        painter.drawEllipse(QRectF(9, 9, 22, 22))
+    elif tool == BACKGROUND:
+        painter.setPen(QPen(QColor(colour), 6))
+        painter.drawLine(QPointF(10, 10), QPointF(30, 30))
+        painter.drawLine(QPointF(30, 10), QPointF(10, 30))
+    elif tool == "add_rectangle":
+        painter.drawRect(QRectF(6, 9, 28, 22))
+    else:
+        corners = [(6, 22), (12, 9), (24, 6), (34, 15), (31, 29), (18, 34)]
+        painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
+    painter.end()
+    return QIcon(pixmap)

@@ -1,0 +1,352 @@
+"""The Prompt dock: points, boxes and outlines in, objects in a Labels layer out.
+
+It renders the session's state, and tells the session what the viewer shows and what the user asks; it
+decides nothing else. Coordinates are the business of `layers` and `labels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import napari
+from napari.layers import Image, Labels
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import QEvent, QTimer
+
+from napari_samscape.errors import InputError
+from napari_samscape.widgets.canvas import Canvas
+from napari_samscape.widgets.controls import TOOLS
+from napari_samscape.widgets.engine import Engine, LocalEngine
+from napari_samscape.widgets.labels import Found, FreeIds, new_labels, write_object
+from napari_samscape.widgets.layers import (
+    BACKGROUND,
+    FOREGROUND,
+    Plane,
+    levels,
+    placed_like,
+    plane_of,
+    prompts_on,
+    read_plane,
+)
+from napari_samscape.widgets.panel import KEYS, PromptPanel
+from napari_samscape.widgets.session import Session, State, View
+from napari_samscape.widgets.worker import Jobs
+
+SETTLED = 200
+"""Milliseconds that the sliders have to rest before the plane they show is looked at."""
+
+PLACE = ("scale", "translate", "rotate", "shear", "affine")
+
+
+class PromptWidget(PromptPanel):
+    """Segment objects of an image with points, boxes and outlines.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Filled in by napari.
+    engine : callable, optional
+        Makes an Engine of a model's name or path; the model in this process where left out.
+    """
+
+    def __init__(self, viewer: napari.Viewer, engine: Callable[[str], Engine] = LocalEngine) -> None:
+        # napari hands a proxy to plugins that would wrap every layer; identity matters here.
+        self.viewer: napari.Viewer = getattr(viewer, "__wrapped__", viewer)
+        super().__init__(self.viewer)
+        self._make_engine = engine
+        self._jobs = Jobs()
+        self.session = Session(self._jobs, engine("nano"))
+        self.canvas = Canvas(self.viewer)
+        self._ids = FreeIds()
+        self._plane: Plane | None = None
+        self._version = 0
+        self._tool = FOREGROUND
+        self._mask_shown: Any = None
+        self._commit_when_answered = False
+        self._listening: dict[str, list[tuple[Any, Any]]] = {}
+        self._look_soon = self._timer(SETTLED, self.look)
+        self._ask_soon = self._timer(30, self.ask)
+        self._layers_soon = self._timer(0, self._on_layers)
+        self._connect()
+        self._on_image()
+
+    # --- connections ---
+
+    def _timer(self, milliseconds: int, function: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.timeout.connect(function)
+        return timer
+
+    def _connect(self) -> None:
+        self.image.chosen.connect(self._on_image)
+        self.points.chosen.connect(self._prepare)
+        self.shapes.chosen.connect(self._prepare)
+        self.labels.chosen.connect(self._on_labels)
+        self.extend.toggled.connect(self.show_target)
+        self.model.chosen.connect(lambda name: self.session.use(self._make_engine(name)))
+        self.tools.used.connect(self.use)
+        self.masks.picked.connect(self.session.choose)
+        self.status.cancelled.connect(self.session.cancel)
+        self.commit_button.clicked.connect(self.commit)
+        self.clear_button.clicked.connect(self.clear)
+        self.session.changed.connect(self._show)
+        self.session.answered.connect(self._on_answer)
+        self.session.failed.connect(_tell)
+        layers, dims = self.viewer.layers, self.viewer.dims
+        self._listen("layers", layers, ("inserted", "removed", "reordered", "renamed"), self._layers_change)
+        self._listen("dims", dims, ("point", "order", "ndisplay", "ndim"), self._dims_change)
+        self._listen("active", layers.selection, ("active",), self._show_tool)
+        self.canvas.bind((key, getattr(self, name)) for key, (name, _) in KEYS.items())
+        # When the window goes, Qt destroys this widget without a word to its Python side.
+        self.destroyed.connect(_closer(self._jobs, self._listening))
+
+    def _listen(self, what: str, source: Any, names: tuple[str, ...], callback: Callable[..., None]) -> None:
+        """Connect a callback to events of a source, instead of whatever went by this name before."""
+        _disconnect(self._listening.pop(what, []))
+        emitters = [getattr(source.events, name) for name in names if hasattr(source.events, name)]
+        for emitter in emitters:
+            emitter.connect(callback)
+        self._listening[what] = [(emitter, callback) for emitter in emitters]
+
+    # --- the viewer changes ---
+
+    def _layers_change(self, *_: object) -> None:
+        self._layers_soon.start()  # not now: napari is still busy with its list
+
+    def _dims_change(self, *_: object) -> None:
+        self._look_soon.start()
+
+    def _prompts_change(self, *_: object) -> None:
+        self._ask_soon.start()
+
+    def _pixels_change(self, *_: object) -> None:
+        self._version += 1
+        self._look_soon.start()
+
+    def _on_layers(self) -> None:
+        for chooser in (self.image, self.labels, self.points, self.shapes):
+            chooser.refresh()
+        if self.canvas.points not in self.viewer.layers or self.canvas.shapes not in self.viewer.layers:
+            self._prepare()
+
+    def _on_image(self) -> None:
+        image = self.image.layer
+        if image is not None:
+            self._version += 1
+            self._listen("pixels", image, ("data",), self._pixels_change)
+            self._listen("place", image, PLACE, self._prompts_change)
+            self._prepare()
+            self.use(self._tool)
+        self.look()
+
+    def _prepare(self) -> None:
+        """Have prompt layers that fit the image, and listen to them."""
+        if self.image.layer is None:
+            return
+        self.canvas.prepare(self.image.layer, self.points.layer, self.shapes.layer)
+        changes = ("data", "features", *PLACE)
+        for what, layer in (("points", self.canvas.points), ("shapes", self.canvas.shapes)):
+            self._listen(what, layer, changes, self._prompts_change)
+            self._listen(f"{what} tool", layer, ("mode", "feature_defaults"), self._show_tool)
+        self._ask_soon.start()
+
+    def _on_labels(self) -> None:
+        if self.labels.layer is not None:
+            self._listen("label", self.labels.layer, ("selected_label",), self._target_change)
+        self.show_target()
+
+    def _target_change(self, *_: object) -> None:
+        self.show_target()
+
+    # --- to the session ---
+
+    def look(self) -> None:
+        """Look at the plane that the viewer shows."""
+        self._look_soon.stop()
+        self._plane = None
+        image = self.image.layer
+        if image is None:
+            self.session.look_at(None)
+            return
+        try:
+            plane = plane_of(image, self.viewer.dims)
+        except InputError as problem:
+            self.session.look_at(None, str(problem))
+            return
+        self._plane = plane
+        arrays = levels(image)
+        self.session.look_at(View((image.unique_id, self._version, plane), lambda: read_plane(arrays, plane)))
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask what the prompts on the plane say."""
+        self._ask_soon.stop()
+        self._commit_when_answered = False
+        image, plane = self.image.layer, self._plane
+        if image is None or plane is None:
+            return
+        found = None
+        try:
+            found = prompts_on(image, plane, self.viewer.dims.point, self.canvas.points, self.canvas.shapes)
+        except InputError as problem:
+            _tell(problem)
+        self.session.ask(found)
+
+    # --- tools and keys ---
+
+    def use(self, tool: str) -> None:
+        """Take up a tool: 'foreground', 'background', or a mode of the Shapes layer."""
+        self._tool = tool
+        if tool in (FOREGROUND, BACKGROUND):
+            self.canvas.use_points(tool)
+        else:
+            self.canvas.use_shapes(tool)
+        self._show_tool()
+
+    def _show_tool(self, *_: object) -> None:
+        """Show which tool is in the user's hand, also where it was taken up in napari's own controls."""
+        active = self.viewer.layers.selection.active
+        mode = str(getattr(active, "mode", None))
+        tool = None
+        if active is not None and active is self.canvas.points and mode == "add":
+            tool = self.canvas.kind
+        elif active is not None and active is self.canvas.shapes and mode in TOOLS:
+            tool = mode
+        self._tool = tool or self._tool
+        self.tools.show_tool(tool)
+
+    def toggle_kind(self) -> None:
+        """Let the next points be background ones, or foreground ones again."""
+        self.use(BACKGROUND if self._tool == FOREGROUND else FOREGROUND)
+
+    def toggle_box(self) -> None:
+        """Go from points to boxes, or back."""
+        self.use("add_rectangle" if self._tool in (FOREGROUND, BACKGROUND) else FOREGROUND)
+
+    def choose_next(self) -> None:
+        """Choose the next mask."""
+        self.session.choose_next()
+
+    def choose_first(self) -> None:
+        """Choose the first mask."""
+        self.session.choose(0)
+
+    def choose_second(self) -> None:
+        """Choose the second mask."""
+        self.session.choose(1)
+
+    def choose_third(self) -> None:
+        """Choose the third mask."""
+        self.session.choose(2)
+
+    def clear(self) -> None:
+        """Remove the prompts on the plane, and with them the masks."""
+        if self.image.layer is not None and self._plane is not None:
+            self.canvas.clear(self.image.layer, self._plane)
+            self.ask()
+
+    def undo(self) -> None:
+        """Undo in the Labels layer, as Ctrl-Z does where that layer is the selected one."""
+        if self.labels.layer is not None:
+            self.labels.layer.undo()
+
+    # --- objects ---
+
+    def commit(self) -> None:
+        """Write the chosen mask into the Labels layer; a mask that is still being made is waited for."""
+        if self._ask_soon.isActive():
+            self.ask()
+        if self.session.pending:
+            self._commit_when_answered = True
+            return
+        image, plane, mask = self.image.layer, self._plane, self.session.state.mask
+        if image is None or plane is None or mask is None:
+            show_info("There is nothing to commit yet: click on an object first.")
+            return
+        try:
+            if plane_of(image, self.viewer.dims) != plane:
+                self.look()  # the slider has just been moved: the mask belongs elsewhere
+                return
+            self._write(image, plane, mask)
+        except InputError as problem:
+            _tell(problem)
+
+    def _write(self, image: Image, plane: Plane, mask: Any) -> None:
+        labels = self.labels.layer or self._new_labels(image)
+        value = self._target(labels)
+        found = Found(mask, image, plane)
+        if write_object(labels, value, found, self.viewer.dims, over=self.over.isChecked()) == 0:
+            raise InputError(
+                "Nothing was written: the mask is empty, or all of it belongs to objects already "
+                f"(to replace those, tick '{self.over.text()}')."
+            )
+        labels.selected_label = value
+        self.clear()
+
+    def _target(self, labels: Labels) -> int:
+        """Id that the next commit goes to."""
+        if not self.extend.isChecked():
+            return self._ids.next(labels)
+        if labels.selected_label == 0:
+            raise InputError(f"Select the object to extend: '{labels.name}' has the background selected.")
+        return int(labels.selected_label)
+
+    def _new_labels(self, image: Image) -> Labels:
+        labels = Labels(new_labels(image), name=f"{image.name} objects", **placed_like(image))
+        active = self.viewer.layers.selection.active
+        self.viewer.layers.insert(self.viewer.layers.index(image) + 1, labels)
+        self.viewer.layers.selection.active = active
+        self.labels.choose(labels)
+        return labels
+
+    def _on_answer(self) -> None:
+        if self._commit_when_answered:
+            self._commit_when_answered = False
+            self.commit()
+
+    # --- showing, and the end ---
+
+    def _show(self, state: State) -> None:
+        self.render_state(state)
+        if state.mask is not self._mask_shown:
+            self._mask_shown = state.mask
+            self.canvas.show(state.mask, self.image.layer, self._plane)
+
+    def event(self, event: QEvent) -> bool:
+        """Close when the dock is closed: napari takes the widget out of it then."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_session()
+        return bool(super().event(event))
+
+    def close_session(self) -> None:
+        """Stop the work and leave the viewer as it was, but for prompts and objects."""
+        for timer in (self._look_soon, self._ask_soon, self._layers_soon):
+            timer.stop()
+        _closer(self._jobs, self._listening)()
+        self.canvas.close()
+
+
+def _tell(problem: Exception) -> None:
+    """Show an error to the user in a sentence; where it is not of their making, say so."""
+    ours = isinstance(problem, InputError)
+    show_error(str(problem) if ours else f"Something went wrong in Samscape: {problem!r}.")
+
+
+def _disconnect(connections: list[tuple[Any, Any]]) -> None:
+    for emitter, callback in connections:
+        emitter.disconnect(callback)
+
+
+def _closer(jobs: Jobs, listening: dict[str, list[tuple[Any, Any]]]) -> Callable[..., None]:
+    """Make a function that ends the work and the listening, and needs no Qt object that may be gone."""
+
+    def close(*_: object) -> None:
+        jobs.close()
+        for connections in listening.values():
+            _disconnect(connections)
+        listening.clear()
+
+    return close

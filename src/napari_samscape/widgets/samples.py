@@ -1,0 +1,32 @@
+"""The pictures under File > Open Sample > Samscape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_samscape.sample_files import sample_path
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def nuclei() -> list[LayerData]:
+    """Nuclei in fluorescence, grey."""
+    return _sample("nuclei")
+
+
+def tissue() -> list[LayerData]:
+    """A stained section of tissue, RGB."""
+    return _sample("tissue")
+
+
+def scene() -> list[LayerData]:
+    """A photograph, RGB."""
+    return _sample("scene")
+
+
+def _sample(name: str) -> list[LayerData]:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(sample_path(name)) as picture:
+        return [(np.asarray(picture), {"name": name.capitalize()}, "image")]

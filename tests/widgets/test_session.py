@@ -1,0 +1,258 @@
+"""What a session does, step by step, without napari, Qt or a model."""
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("psygnal")
+
+from fake_engine import FakeEngine
+
+from napari_samscape.errors import InputError
+from napari_samscape.prediction.types import Prompts
+from napari_samscape.widgets.session import Session, View
+
+PICTURE = np.array([[0, 0, 0, 0], [0, 5, 5, 0], [0, 5, 5, 0], [0, 0, 0, 0]])
+CLICK = Prompts(points=[(1, 1)])
+ELSEWHERE = Prompts(points=[(0, 0)])
+
+
+class Bench:
+    """Stands in for the worker: the work lies on the bench until the test does it."""
+
+    def __init__(self):
+        self.job = None
+        self.was_cancelled = False
+
+    busy = property(lambda self: self.job is not None)
+
+    def start(self, work, done, failed, reported):
+        assert not self.busy, "at most one piece of work at a time"
+        self.job = (work, done, failed, reported)
+        self.was_cancelled = False
+
+    def cancel(self):
+        self.was_cancelled = True
+
+    def step(self):
+        """Do the work that lies there."""
+        work, done, failed, reported = self.job
+        cancelled, result, error = self.was_cancelled, None, None
+        try:
+            result = work(reported)
+        except Exception as problem:
+            error = problem
+        self.job = None
+        if cancelled or error is not None:
+            failed(None if cancelled else error)
+        else:
+            done(result)
+
+    def finish(self):
+        """Do all the work there is."""
+        while self.busy:
+            self.step()
+
+
+def view(key="a", picture=PICTURE):
+    return View(key, lambda: picture)
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+@pytest.fixture
+def engine():
+    return FakeEngine()
+
+
+@pytest.fixture
+def session(bench, engine):
+    return Session(bench, engine)
+
+
+def test_with_nothing_to_look_at_it_says_so(session, bench):
+    assert session.state.phase == "nothing"
+    assert session.state.text == "Open an image to begin."
+    session.ask(CLICK)
+    assert not bench.busy
+
+
+def test_a_picture_is_looked_at_before_anything_is_asked(session, bench, engine):
+    session.look_at(view())
+    assert session.state.phase == "working"
+    bench.finish()
+    assert session.state.phase == "ready" and session.state.masks is None
+    assert engine.knows("a") and engine.asked == []
+
+
+def test_a_click_is_answered_with_three_masks_and_the_best_is_chosen(session, bench):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    assert session.state.chosen == 1
+    np.testing.assert_array_equal(session.state.mask, PICTURE == 5)
+    assert session.state.picture.shape == (4, 4, 3)
+
+
+def test_a_click_during_the_embedding_waits_for_it(session, bench, engine):
+    session.look_at(view())
+    session.ask(CLICK)
+    session.ask(ELSEWHERE)
+    assert not bench.was_cancelled
+    bench.finish()
+    assert engine.asked == [ELSEWHERE], "only the latest is worth asking"
+
+
+def test_the_answer_to_an_outdated_prompt_is_dropped(session, bench):
+    session.look_at(view())
+    bench.finish()
+    session.ask(CLICK)
+    session.ask(ELSEWHERE)
+    bench.step()
+    assert session.state.masks is None and session.pending
+    bench.finish()
+    np.testing.assert_array_equal(session.state.mask, PICTURE == 0)
+
+
+def test_the_old_masks_stay_until_the_new_ones_are_there(session, bench):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    before = session.state.masks
+    session.ask(ELSEWHERE)
+    assert session.state.masks is before and session.pending
+    bench.finish()
+    assert session.state.masks is not before and not session.pending
+
+
+def test_no_prompt_means_no_masks(session, bench):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    session.ask(None)
+    assert session.state.masks is None and session.state.phase == "ready"
+
+
+def test_the_users_choice_stands_until_the_object_is_done(session, bench):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    session.choose(2)
+    session.ask(Prompts(points=[(1, 1), (2, 2)]))
+    bench.finish()
+    assert session.state.chosen == 2 and session.state.picked
+    session.ask(None)
+    session.ask(CLICK)
+    bench.finish()
+    assert session.state.chosen == 1 and not session.state.picked
+
+
+def test_the_masks_can_be_gone_through(session, bench):
+    session.choose_next()
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    seen = []
+    for _ in range(3):
+        session.choose_next()
+        seen.append(session.state.chosen)
+    assert seen == [2, 0, 1]
+    session.choose(7)
+    assert session.state.chosen == 1
+
+
+def test_another_plane_stops_the_work_for_the_old_one(session, bench, engine):
+    session.look_at(view("a"))
+    session.ask(CLICK)
+    session.look_at(view("b", PICTURE.T))
+    assert bench.was_cancelled
+    bench.finish()
+    assert engine.knows("b") and engine.asked == []
+
+
+def test_a_plane_seen_before_is_not_looked_at_again(session, bench, engine):
+    for key in "aba":
+        session.look_at(view(key))
+        bench.finish()
+    reads = []
+    session.look_at(View("b", lambda: reads.append(1)))
+    assert session.state.phase == "ready" and not bench.busy and reads == []
+
+
+def test_the_same_plane_again_keeps_prompts_and_masks(session, bench):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    session.look_at(view())
+    assert session.state.masks is not None
+
+
+def test_another_model_is_asked_the_same(session, bench):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    other = FakeEngine("other")
+    session.use(other)
+    bench.finish()
+    assert other.asked == [CLICK]
+
+
+def test_cancelled_work_starts_again_with_the_next_prompt(session, bench, engine):
+    session.look_at(view())
+    session.cancel()
+    bench.finish()
+    assert session.state.phase == "stopped" and not session.pending
+    session.ask(CLICK)
+    bench.finish()
+    assert session.state.mask is not None
+
+
+def test_an_error_is_told_once_and_not_tried_for_ever(session, bench):
+    told = []
+    session.failed.connect(told.append)
+    session.look_at(view(picture=np.full((4, 4), np.nan)))
+    session.ask(CLICK)
+    bench.finish()
+    assert [str(error) for error in told] == ["The picture holds values that are not finite."]
+    assert isinstance(told[0], InputError)
+    assert session.state.phase == "stopped" and session.state.text == str(told[0])
+
+
+def test_an_error_about_a_plane_no_longer_shown_is_not_told(session, bench):
+    told = []
+    session.failed.connect(told.append)
+    session.look_at(view("a", np.full((4, 4), np.nan)))
+    bench.cancel = lambda: None  # it fails before it notices
+    session.look_at(view("b"))
+    bench.finish()
+    assert told == [] and session.state.phase == "ready"
+
+
+def test_progress_is_part_of_the_state(session, bench):
+    session.look_at(view())
+    bench.job[3](3, 8, "Looking at the picture…")
+    assert (session.state.done, session.state.total) == (3, 8)
+    bench.finish()
+    assert session.state.phase == "ready"
+
+
+def test_nothing_to_look_at_any_more_says_why(session, bench):
+    session.look_at(view())
+    bench.finish()
+    session.look_at(None, "Switch to 2D.")
+    assert (session.state.phase, session.state.text) == ("nothing", "Switch to 2D.")
+
+
+def test_the_session_imports_neither_napari_nor_qt_nor_torch():
+    import subprocess
+
+    code = (
+        "import sys, napari_samscape.widgets.session, napari_samscape.widgets.engine\n"
+        "print([m for m in ('napari', 'qtpy', 'torch') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
