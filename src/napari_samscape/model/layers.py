@@ -10,9 +10,9 @@ from torch.nn import functional as F
 class LayerNorm2d(nn.Module):
     """Layer normalisation over the channels of each pixel, ``(b, c, h, w)`` in and out."""
 
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+    def __init__(self, channels: int, eps: float = 1e-6, gain: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
+        self.weight = nn.Parameter(torch.full((channels,), gain))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.eps = eps
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from napari_samscape.model.config import DecoderConfig, Shapes, count
 from napari_samscape.model.layers import LayerNorm2d, MLPBlock
-from napari_samscape.model.mask_decoder import MaskDecoder
+from napari_samscape.model.mask_decoder import Attention, MaskDecoder
 from napari_samscape.model.prompt_encoder import (
     BACKGROUND,
     BOX_START,
@@ -59,14 +59,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        last = LayerNorm2d(width, gain=0.3)  # starts near the identity
         self.body = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False),
             LayerNorm2d(width),
             nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1, bias=False),
-            LayerNorm2d(width),
+            last,
         )
-        nn.init.constant_(self.body[-1].weight, 0.3)  # start near the identity
 
     def forward(self, x: Tensor) -> Tensor:
         """``(b, width, h, w)`` in and out."""
@@ -121,8 +121,8 @@ class NanoEncoder(nn.Module):
                 nn.Sequential(*(ContextBlock(w16) for _ in range(d32))),
             ]
         )
-        self.neck = nn.Sequential(nn.Conv2d(w16, out, 1), nn.Conv2d(out, out, 3, padding=1), LayerNorm2d(out))
-        nn.init.constant_(self.neck[-1].weight, 0.5)  # leaves the position encoding its say in attention
+        last = LayerNorm2d(out, gain=0.5)  # leaves the position encoding its say in attention
+        self.neck = nn.Sequential(nn.Conv2d(w16, out, 1), nn.Conv2d(out, out, 3, padding=1), last)
         self.lateral = nn.ModuleList([nn.Conv2d(w8, f8, 1), nn.Conv2d(w4, f4, 1)])
         self.top_down = nn.ModuleList([nn.Conv2d(out, f8, 1), nn.Conv2d(f8, f4, 1)])
         self.smooth = nn.ModuleList([nn.Conv2d(f8, f8, 3, padding=1), nn.Conv2d(f4, f4, 3, padding=1)])
@@ -166,9 +166,11 @@ class DrawnPromptEncoder(PromptEncoder):
         super().__init__(width, IMAGE_SIZE, IMAGE_SIZE // STRIDE)
         f8, f4, _ = config.fine
         # Several scales of position: one cell apart must differ, and so must opposite corners.
-        scales = torch.logspace(-0.3, 0.6, width // 2)
-        self.pe_layer.positional_encoding_gaussian_matrix *= scales
-        self.mask_downscaling = nn.ModuleList(
+        matrix: Tensor = self.pe_layer.positional_encoding_gaussian_matrix  # type: ignore[assignment]
+        matrix *= torch.logspace(-0.3, 0.6, width // 2)
+        for kind in self.point_embeddings.parameters():
+            nn.init.normal_(kind, std=0.3)  # less than the position's own magnitude
+        self.mask_downscaling: nn.ModuleList = nn.ModuleList(
             [
                 nn.Sequential(nn.Conv2d(4, 12, 2, 2), nn.GELU()),
                 nn.Sequential(nn.Conv2d(12, 24, 2, 2), nn.GELU()),
@@ -202,13 +204,11 @@ class DrawnPromptEncoder(PromptEncoder):
         h, w = self.mask_prompt_size(grid)
         y = torch.arange(h, device=points.device) * 2 + 0.5  # centres of the stride-2 cells, in pixels
         x = torch.arange(w, device=points.device) * 2 + 0.5
-        if masks is None:
-            mask = points.new_zeros(len(points), h, w)
-        else:
-            mask = (masks[:, 0] / 4).tanh()
+        mask = points.new_zeros(len(points), h, w) if masks is None else (masks[:, 0] / 4).tanh()
         fore = _bumps(points, labels == FOREGROUND, y, x)
         back = _bumps(points, labels == BACKGROUND, y, x)
-        return torch.stack([mask.to(fore.dtype), fore, back, _box(points, labels, y, x)], dim=1)
+        maps = [mask.to(fore.dtype), fore, back, _box(points, labels, y, x)]
+        return torch.stack(maps, dim=-1).permute(0, 3, 1, 2)  # channels last, as all that follows
 
 
 def _bumps(points: Tensor, chosen: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -231,12 +231,28 @@ def _box(points: Tensor, labels: Tensor, y: Tensor, x: Tensor) -> Tensor:
     return torch.einsum("by,bx->byx", along_y * has_box, along_x)
 
 
+def make_local(attention: Attention) -> None:
+    """Start with queries and keys projected alike, so that attention goes to what lies near.
+
+    Two random projections of one position are unrelated, and a decoder that starts so stays blind to
+    positions for a long time; measured: docs/training.md.
+    """
+    nn.init.orthogonal_(attention.q_proj.weight, gain=1.6)
+    with torch.no_grad():
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
+    nn.init.zeros_(attention.q_proj.bias)
+    nn.init.zeros_(attention.k_proj.bias)
+
+
 class NanoMaskDecoder(MaskDecoder):
     """SAM's decoder with eightfold upscaling that takes in finer features of image and prompt."""
 
     def __init__(self, config: NanoConfig) -> None:
         self.fine = config.fine
         super().__init__(config.decoder, mask_width=config.fine[2])
+        for module in self.modules():
+            if isinstance(module, Attention):
+                make_local(module)
 
     def make_upscaling(self, width: int) -> nn.Module:
         """Three doublings, and one 3 x 3 convolution where prompt and image first meet finely."""
@@ -258,4 +274,4 @@ class NanoMaskDecoder(MaskDecoder):
         x8 = F.gelu(up["norm8"](up["to8"](image) + skips[0] + fine[0]))
         x8 = x8 + F.gelu(up["mix8"](x8))
         x4 = F.gelu(up["norm4"](up["to4"](x8) + skips[1] + fine[1]))
-        return F.gelu(up["to2"](x4) + skips[2])
+        return up["to2"](x4).add_(skips[2]).relu_()  # in place: this is the largest map of all

@@ -26,7 +26,9 @@ class PositionEncoding(nn.Module):
     def forward(self, unit: Tensor) -> Tensor:
         """Encode (x, y) in 0..1: ``(..., 2)`` to ``(..., width)``."""
         matrix: Tensor = self.positional_encoding_gaussian_matrix  # type: ignore[assignment]
-        phase = 2 * math.pi * ((2 * unit - 1).to(matrix.dtype) @ matrix)
+        signed = (2 * unit - 1).to(matrix.dtype)
+        # Spelled out, not as a matrix product, which autocast would round to 8 bits: a phase needs more.
+        phase = 2 * math.pi * (signed[..., :1] * matrix[0] + signed[..., 1:] * matrix[1])
         return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 
@@ -51,7 +53,7 @@ class PromptEncoder(nn.Module):
         self.pe_layer = PositionEncoding(width)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, width)
-        self.mask_downscaling = nn.Sequential(
+        self.mask_downscaling: nn.Module = nn.Sequential(
             nn.Conv2d(1, mask_channels // 4, 2, 2),
             LayerNorm2d(mask_channels // 4),
             nn.GELU(),
@@ -95,7 +97,8 @@ class PromptEncoder(nn.Module):
         """
         unit = (points + 0.5) / self.image_size
         tokens = self.pe_layer(unit if origin is None else unit + origin[:, None] / self.grid)
-        kinds = torch.cat([self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)])
+        embeddings: list[nn.Embedding] = [self.not_a_point_embed, *self.point_embeddings]
+        kinds = torch.cat([e.weight for e in embeddings])
         padding = (labels == PADDING).unsqueeze(-1)
         return torch.where(padding, torch.zeros_like(tokens), tokens) + kinds[labels + 1]
 

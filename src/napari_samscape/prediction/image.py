@@ -73,7 +73,7 @@ def image_limits(pixels: NDArray[Any]) -> Limits:
     low, high : ndarray of float64, shape (c,)
     """
     pixels = checked(pixels)
-    values = pixels.reshape(-1, pixels.shape[2]).astype(np.float64 if pixels.dtype.kind == "f" else np.float32)
+    values = pixels.reshape(-1, pixels.shape[2])
     low, high = np.percentile(values, PERCENTILES, axis=0)
     flat = high <= low  # sparse bright objects on black: fall back to the full range
     return np.where(flat, values.min(0), low), np.where(flat, values.max(0), high)
@@ -85,7 +85,9 @@ def checked(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3:
-        raise InputError(f"A picture must have the axes (y, x) or (y, x, c); this has the shape {pixels.shape}.")
+        raise InputError(
+            f"A picture must have the axes (y, x) or (y, x, c); this has the shape {pixels.shape}."
+        )
     if 0 in pixels.shape:
         raise InputError(f"The picture has no pixels: its shape is {pixels.shape}.")
     if pixels.dtype.kind not in "buif":

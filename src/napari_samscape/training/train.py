@@ -1,0 +1,345 @@
+"""One readable loop: crops in, better weights out; can be stopped and taken up again at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_samscape.errors import InputError
+from napari_samscape.model.nano import IMAGE_SIZE, STRIDE
+from napari_samscape.model.sam import Encoded, PromptTensors, Sam, build_nano
+from napari_samscape.model.weights import choose_device, load_model, save_model
+from napari_samscape.training.data import Picture, random_crop, read_source, recolour
+from napari_samscape.training.loss import dense_loss, prompt_loss, true_iou
+from napari_samscape.training.prompts import Asked, Batch, ask, collate, correction
+from napari_samscape.training.synthetic import synthetic_picture
+
+ALL = slice(0, 4)
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: its path (relative to the configuration file), share of the crops, and completeness."""
+
+    path: str
+    weight: float = 1.0
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Config:
+    """What ``samscape train`` reads from its TOML file."""
+
+    sources: tuple[Source, ...]
+    out: str = "runs/nano"
+    start: str = ""  # a checkpoint to begin with
+    minutes: float = 60.0
+    batch: int = 8  # crops
+    crop: int = 256  # pixels
+    objects: int = 8  # asked for in a crop
+    rate: float = 1e-3
+    rounds: int = 2  # first prompt, then corrections
+    synthetic: int = 0  # made-up pictures
+    synthetic_weight: float = 0.1
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+    folder: Path = field(default=Path(), compare=False)  # where the file lies
+
+
+def read_config(path: Path) -> Config:
+    """Read a configuration.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no TOML, or holds a key that is not known.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError:
+        raise InputError(f"There is no configuration {path}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is no TOML: {error}.") from None
+    known = {f.name for f in fields(Config)}
+    for key in values:
+        if key not in known:
+            raise InputError(f"{path} has a key '{key}', which is none of {', '.join(sorted(known))}.")
+    try:
+        values["sources"] = tuple(Source(**row) for row in values.get("sources", []))
+        return Config(**values, folder=path.parent)
+    except TypeError as error:
+        raise InputError(f"{path} has a wrong entry: {error}.") from None
+
+
+def read_pictures(config: Config) -> tuple[list[list[Picture]], list[float]]:
+    """All sources in memory, and how often each is drawn from.
+
+    Raises
+    ------
+    InputError
+        If a source cannot be read or holds no object.
+    """
+    groups, weights = [], []
+    for source in config.sources:
+        pictures = read_source(config.folder / source.path, source.complete)
+        if not any(len(p.boxes) for p in pictures):
+            raise InputError(f"{source.path} holds no labelled object.")
+        groups.append(pictures)
+        weights.append(source.weight)
+    if config.synthetic:
+        groups.append([synthetic_picture(config.seed * 100_000 + i) for i in range(config.synthetic)])
+        weights.append(config.synthetic_weight)
+    if not groups:
+        raise InputError("The configuration names no source of pictures.")
+    return groups, weights
+
+
+def make_batch(groups: list[list[Picture]], weights: list[float], config: Config, step: int) -> Batch:
+    """The batch of one step; the same step always gives the same batch."""
+    rng = np.random.default_rng((config.seed, step))
+    chances = np.array(weights) / sum(weights)
+    asked: list[Asked] = []
+    while len(asked) < config.batch:
+        pictures = groups[rng.choice(len(groups), p=chances)]
+        crop = random_crop(pictures[rng.integers(len(pictures))], config.crop, IMAGE_SIZE, rng)
+        question = ask(
+            type(crop)(recolour(crop.pixels, rng), crop.labels, crop.complete), config.objects, rng
+        )
+        if question is not None:
+            asked.append(question)
+    return collate(asked)
+
+
+def batches(groups: list[list[Picture]], weights: list[float], config: Config, step: int) -> Iterator[Batch]:
+    """Batches from ``step`` on, made two ahead in a thread of their own."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(make_batch, groups, weights, config, step + i) for i in range(3)]
+        while True:
+            yield ahead.pop(0).result()
+            step += 1
+            ahead.append(pool.submit(make_batch, groups, weights, config, step + 2))
+
+
+def encode(model: Sam, batch: Batch) -> Encoded:
+    """Encode the crops; what lies outside of pictures is zero, as padding is."""
+    mean, std = (batch.pixels.new_tensor(v).reshape(3, 1, 1) for v in _MEAN_STD)
+    return model.encode(((batch.pixels - mean) / std).nan_to_num(0.0))
+
+
+_MEAN_STD = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+
+def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Loss of a batch over several rounds of prompts, and the first round's true IoU by object.
+
+    Each further round adds a click in the error of the mask chosen and gives that mask as a prompt.
+    """
+    encoded = encode(model, batch)
+    inside, centre, weight = batch.dense.unbind(1)
+    dense = encoded.dense if encoded.dense is not None else batch.dense[:, :2]
+    loss = dense_loss(dense, inside, centre, weight)
+    each = Encoded(encoded.features[batch.index], tuple(s[batch.index] for s in encoded.skips))
+    cells = IMAGE_SIZE // STRIDE - batch.pixels.shape[3] // STRIDE  # the crop lies anywhere in a picture
+    origin = torch.from_numpy(rng.uniform(0, max(cells, 0), (len(batch.pixels), 2)).astype(np.float32))
+    origin = origin.to(batch.pixels.device)[batch.index]
+    points, labels, masks, first = batch.points, batch.labels, None, None
+    for turn in range(rounds):
+        logits, iou = model.decode(each, PromptTensors(points, labels, None, masks), ALL, origin)
+        loss = loss + prompt_loss(logits, iou, batch.targets) / rounds
+        chosen = 1 + iou[:, 1:].argmax(1) if turn == 0 else torch.zeros_like(batch.index)
+        shown = logits.detach()[torch.arange(len(logits)), chosen].float()
+        if first is None:
+            first = true_iou(shown[:, None], batch.targets)[:, 0]
+        if turn < rounds - 1:
+            more, kinds = correction(shown, batch.targets, rng)
+            points, labels = torch.cat([points, more], 1), torch.cat([labels, kinds], 1)
+            masks = shown[:, None].clamp(-12, 12)
+    return loss, first[batch.targets.is_object]  # type: ignore[index]
+
+
+@dataclass
+class State:
+    """Everything a run needs to go on."""
+
+    model: Sam
+    average: Sam  # moving average of the weights: what is kept
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+    def save(self, path: Path, config: Config) -> None:
+        """Write to a temporary name, then move."""
+        partial = path.with_suffix(".part")
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "config": _identity(config),
+            },
+            partial,
+        )
+        os.replace(partial, path)
+
+    def load(self, path: Path, config: Config) -> None:
+        """Go on from a file.
+
+        Raises
+        ------
+        InputError
+            If the file was written under another configuration.
+        """
+        saved = torch.load(path, weights_only=True)
+        for key, value in _identity(config).items():
+            if saved["config"].get(key) != value:
+                raise InputError(
+                    f"{path} was trained with another '{key}'; use another output folder, or the old value."
+                )
+        self.model.load_state_dict(saved["model"])
+        self.average.load_state_dict(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.seconds = saved["step"], saved["seconds"]
+
+
+def _identity(config: Config) -> dict[str, Any]:
+    """The settings that may not change within a run."""
+    changeable = {"minutes", "threads", "device", "folder", "out"}
+    return json.loads(json.dumps({k: v for k, v in asdict(config).items() if k not in changeable}))
+
+
+def new_state(config: Config) -> State:
+    """A run's beginning: fresh weights, or those of ``config.start``."""
+    torch.manual_seed(config.seed)
+    device = choose_device(config.device)
+    begin = load_model(config.folder / config.start) if config.start else build_nano()
+    model = begin.to(device).train()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = build_nano().to(device).eval()
+    average.load_state_dict(model.state_dict())
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}]
+    return State(model, average, torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99)))
+
+
+def rate(config: Config, step: int, seconds: float) -> float:
+    """Learning rate: 200 steps of warm-up, then a cosine over the time given, down to a hundredth."""
+    done = min(1.0, seconds / (60 * config.minutes))
+    return config.rate * min(1.0, (step + 1) / 200) * (0.01 + 0.99 * (0.5 + 0.5 * np.cos(np.pi * done)))
+
+
+def train(config: Config, report: Report = print, checkpoint_every: float = 180.0) -> Path:
+    """Train until the time is over, going on from an earlier run in the same folder.
+
+    Parameters
+    ----------
+    config : Config
+    report : callable
+        Gets a line of text now and then.
+    checkpoint_every : float
+        Seconds between checkpoints.
+
+    Returns
+    -------
+    Path
+        The averaged weights, ``nano.safetensors`` in the output folder.
+    """
+    torch.set_num_threads(config.threads)
+    out = config.folder / config.out
+    out.mkdir(parents=True, exist_ok=True)
+    state = new_state(config)
+    if (out / "state.pt").exists():
+        state.load(out / "state.pt", config)
+        report(f"going on from step {state.step}, {state.seconds / 60:.1f} minutes")
+    groups, weights = read_pictures(config)
+    report(f"{sum(map(len, groups))} pictures from {len(groups)} sources")
+    history = History(out)
+    saved = time.monotonic()
+    for batch in batches(groups, weights, config, state.step):
+        begun = time.monotonic()
+        loss, iou = one_step(state, batch, config)
+        state.step += 1
+        state.seconds += time.monotonic() - begun
+        history.add(state, loss, iou, report)
+        over = state.seconds > 60 * config.minutes
+        if over or time.monotonic() - saved > checkpoint_every:
+            state.save(out / "state.pt", config)
+            save_model(state.average, out / "nano.safetensors")
+            history.draw()
+            saved = time.monotonic()
+        if over:
+            break
+    return out / "nano.safetensors"
+
+
+def one_step(state: State, batch: Batch, config: Config) -> tuple[float, float]:
+    """Learn from one batch: its loss and the mean IoU of first prompts."""
+    rng = np.random.default_rng((config.seed, state.step, 1))
+    device = state.model.device
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate(config, state.step, state.seconds)
+    batch = batch.to(device)
+    with torch.autocast(device.type, torch.bfloat16):
+        loss, iou = forward(state.model, batch, config.rounds, rng)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
+    if torch.isfinite(norm):  # one bad batch must not spoil hours
+        state.optimizer.step()
+    keep = min(0.999, (state.step + 1) / (state.step + 10))
+    with torch.no_grad():
+        for ours, new in zip(state.average.parameters(), state.model.parameters(), strict=True):
+            ours.lerp_(new, 1 - keep)
+    return float(loss.detach()), float(iou.mean()) if len(iou) else float("nan")
+
+
+class History:
+    """The run's log: a line of JSON every 50 steps, and a curve drawn from them."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.recent: list[tuple[float, float]] = []
+
+    def add(self, state: State, loss: float, iou: float, report: Report) -> None:
+        """Note one step."""
+        self.recent.append((loss, iou))
+        if state.step % 50:
+            return
+        mean_loss, mean_iou = (float(np.nanmean(v)) for v in zip(*self.recent, strict=True))
+        row = {"step": state.step, "seconds": state.seconds, "loss": mean_loss, "iou": mean_iou}
+        with (self.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        report(f"step {state.step}  {state.seconds / 60:.1f} min  loss {mean_loss:.3f}  IoU {mean_iou:.3f}")
+        self.recent.clear()
+
+    def draw(self) -> None:
+        """Write ``curve.png``, if matplotlib is here and there is something to draw."""
+        with suppress(ImportError, FileNotFoundError):
+            import matplotlib
+
+            matplotlib.use("Agg")
+            from matplotlib import pyplot as plt
+
+            rows = [json.loads(line) for line in (self.out / "log.jsonl").read_text().splitlines()]
+            figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), constrained_layout=True)
+            for axis, key in zip(axes, ("loss", "iou"), strict=True):
+                axis.plot([r["seconds"] / 60 for r in rows], [r[key] for r in rows])
+                axis.set(xlabel="minutes", title=key)
+            figure.savefig(self.out / "curve.png", dpi=100)
+            plt.close(figure)
