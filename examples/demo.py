@@ -20,7 +20,7 @@ def segment_samples(folder: Path) -> list[Result]:
     folder.mkdir(parents=True, exist_ok=True)
     model = load_model("nano", device="auto")
     results = []
-    with Progress(transient=True) as bar:
+    with Progress(transient=True, disable=not sys.stdout.isatty()) as bar:
         for name in SAMPLES:
             task = bar.add_task(name, total=None)
             job = Job(

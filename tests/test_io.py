@@ -157,6 +157,44 @@ def test_an_imagej_stack_keeps_its_spacing(tmp_path: Path) -> None:
     assert image.units == ("micrometer",) * 3
 
 
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "jpeg", "zstd", "jpeg2000"])
+def test_a_compressed_tiff_is_read(tmp_path: Path, compression: str) -> None:
+    pixels = np.full((32, 48, 3), (200, 100, 50), np.uint8)
+    tifffile.imwrite(
+        tmp_path / "cells.tif", pixels, compression=compression, photometric="rgb", tile=(16, 16)
+    )
+    np.testing.assert_allclose(open_image(tmp_path / "cells.tif").plane(), pixels, atol=3)
+
+
+def test_a_ycbcr_jpeg_in_a_tiff_comes_out_as_rgb(tmp_path: Path) -> None:
+    pillow.new("RGB", (48, 32), (200, 100, 50)).save(tmp_path / "slide.tif", compression="jpeg")
+    np.testing.assert_allclose(open_image(tmp_path / "slide.tif").plane()[10, 10], (200, 100, 50), atol=3)
+
+
+def test_a_palette_in_a_tiff_gives_its_colours(tmp_path: Path) -> None:
+    pillow.new("RGB", (48, 32), (200, 100, 50)).convert("P", palette=1).save(tmp_path / "cells.tif")
+    image = open_image(tmp_path / "cells.tif")
+    assert image.axes == "yxc"
+    np.testing.assert_allclose(image.plane()[10, 10], (200, 100, 50), atol=8)
+
+
+def test_a_harmless_remark_of_tifffile_is_no_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "odd.tif"
+    tifffile.imwrite(path, RAMP, extratags=[(65000, "H", 1, 7, True)])
+    entry = (65000).to_bytes(2, "little")
+    path.write_bytes(
+        path.read_bytes().replace(entry + b"\3\0", entry + b"\x63\0")
+    )  # no type has the number 99
+    with tifffile.TiffFile(path) as file:
+        assert 65000 not in file.pages.first.tags
+    assert "raised" in caplog.text, "tifffile has nothing to say"
+    capfd.readouterr()
+    np.testing.assert_array_equal(open_image(path).plane(), RAMP)
+    assert capfd.readouterr().err == ""
+
+
 def test_pages_without_a_meaning_are_slices(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "pages.tif", np.stack([RAMP] * 7))
     assert open_image(tmp_path / "pages.tif").sizes == {"z": 7, "y": 20, "x": 30}

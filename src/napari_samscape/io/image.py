@@ -137,7 +137,9 @@ class Image:
             pixels = np.asarray(array[index])
         except Exception as error:  # every codec has its own way of failing
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{self} is truncated or damaged: {reason.rstrip('.')}.") from error
+            raise InputError(
+                f"{self} cannot be read, it may be truncated or damaged: {reason.rstrip('.')}."
+            ) from error
         pixels = pixels.transpose([left.index(axis) for axis in "yxc" if axis in left])
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 

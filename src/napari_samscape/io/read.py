@@ -1,7 +1,8 @@
 """Open pictures lazily: PNG, JPEG and their like, TIFF, OME-TIFF, Zarr, OME-Zarr 0.4 and 0.5, arrays.
 
 Rows and columns are kept as the file stores them: an EXIF orientation is not applied, as napari does not
-apply it either, so that a point clicked in napari names the same pixel on the command line.
+apply it either, so that a point clicked in napari names the same pixel on the command line. Palettes are
+looked up; other colour models become RGB.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ READS = "PNG, JPEG, BMP, GIF, WebP, PPM, JPEG 2000, TIFF, Zarr and OME-Zarr are 
 # Named, because some of Pillow's readers start other programs (Ghostscript).
 PICTURES = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000"]
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# What tifffile logs when a file ends before its pages do; other remarks of its are harmless.
+SIGNS_OF_DAMAGE = ("invalid page offset", "corrupted file")
 # Beyond this many, the last axis of an array without names is not taken for channels.
 MOST_CHANNELS = 5
 _pillow_lock = threading.Lock()
@@ -129,15 +132,17 @@ def _guessed_axes(shape: tuple[int, ...], name: str) -> str:
 # Pictures that Pillow reads ----------------------------------------------------------------------------
 
 
-def _open_picture(path: Path, axes: str | None) -> Image:
+def _open_picture(path: Path, axes: str | None, formats: list[str] = PICTURES) -> Image:
     try:
-        with _any_size(), pillow.open(path, formats=PICTURES) as picture:
+        with _any_size(), pillow.open(path, formats=formats) as picture:
             picture.load()
             pixels = np.asarray(_without_palette(picture))
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is no image of a known kind; {READS}.") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise InputError(f"{path} is truncated or damaged: {_reason(error)}.") from error
+        raise InputError(
+            f"{path} cannot be read, it may be truncated or damaged: {_reason(error)}."
+        ) from error
     return Image((pixels,), axes or "yxc"[: pixels.ndim], name=_name(path), path=path)
 
 
@@ -169,21 +174,30 @@ def _open_tiff(path: Path, axes: str | None) -> Image:
         try:
             file = tifffile.TiffFile(path)
         except Exception as error:
-            raise InputError(f"{path} is truncated or damaged: {_reason(error)}.") from error
+            raise InputError(
+                f"{path} cannot be read, it may be truncated or damaged: {_reason(error)}."
+            ) from error
         try:
+            if not len(file.pages):
+                raise ValueError("it has no pages")
             series = file.series[0]
-            levels = tuple(_tiff_level(path, series, number) for number in range(len(series.levels)))
+            if file.pages.first.photometric == tifffile.PHOTOMETRIC.PALETTE and len(file.pages) == 1:
+                file.close()
+                return _open_picture(path, axes, ["TIFF"])  # Pillow looks the colours up
+            levels = tuple(
+                zarr.open_array(series.aszarr(level=number), mode="r") for number in range(len(series.levels))
+            )
             scale, units = _tiff_scale(file)
             letters = series.axes
         except Exception as error:
             file.close()
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path} is truncated or damaged: {_reason(error)}.") from error
+            raise InputError(
+                f"{path} cannot be read, it may be truncated or damaged: {_reason(error)}."
+            ) from error
         # The arrays read from the open file; it is closed when the last of them is gone.
         weakref.finalize(levels[0].store, file.filehandle.close)
     if complaints:
-        raise InputError(f"{path} is truncated or damaged: {complaints[0]}.")
+        raise InputError(f"{path} cannot be read, it may be truncated or damaged: {complaints[0]}.")
     axes = axes or _tiff_axes(path, letters)
     return Image(
         levels,
@@ -193,15 +207,6 @@ def _open_tiff(path: Path, axes: str | None) -> Image:
         name=_name(path),
         path=path,
     )
-
-
-def _tiff_level(path: Path, series: tifffile.TiffPageSeries, number: int) -> Any:
-    if int(series.keyframe.compression) != 1:
-        try:
-            series.keyframe.decode  # noqa: B018  (tifffile looks for the codec here)
-        except (ValueError, KeyError) as error:
-            raise InputError(f"{path} cannot be decoded: {_reason(error)}.") from error
-    return zarr.open_array(series.aszarr(level=number), mode="r")
 
 
 def _tiff_axes(path: Path, letters: str) -> str:
@@ -256,10 +261,12 @@ def _complaints() -> Iterator[list[str]]:
 
     class Collector(logging.Filter):
         def filter(self, record: logging.LogRecord) -> bool:
-            mine = record.threadName == threading.current_thread().name
-            if mine and record.levelno >= logging.ERROR:
-                found.append(record.getMessage().rpartition("> ")[2])
-            return not mine
+            text = record.getMessage()
+            if record.threadName != threading.current_thread().name:
+                return True
+            if any(sign in text for sign in SIGNS_OF_DAMAGE):
+                found.append(text.rpartition("> ")[2])
+            return False
 
     logger, collector = logging.getLogger("tifffile"), Collector()
     logger.addFilter(collector)
