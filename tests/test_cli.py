@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,12 @@ def test_points_without_labels_are_all_inside() -> None:
     np.testing.assert_array_equal(prompt.labels, [1, 1])
 
 
+@pytest.mark.parametrize("labels", ["1,0", "1;0", "1, 0"])
+def test_labels_are_separated_by_commas_or_semicolons(labels: str) -> None:
+    (prompt,) = read_prompts("12,40;30,8", labels, None)
+    np.testing.assert_array_equal(prompt.labels, [1, 0])
+
+
 def test_no_prompt_is_no_prompt() -> None:
     assert read_prompts(None, None, None) == ()
 
@@ -166,7 +173,7 @@ def test_no_prompt_is_no_prompt() -> None:
         (("1,1", None, "1,1,2,2;3,3,4,4"), "one box goes with them; there are 2"),
         (("1,2,3", None, None), "--points '1,2,3' cannot be read"),
         (("one,two", None, None), "--points 'one,two' cannot be read"),
-        (("1,1", "1,x", None), "--labels '1;x' cannot be read"),
+        (("1,1", "1,x", None), "--labels '1,x' cannot be read"),
         ((None, None, "1,2,3"), "--boxes '1,2,3' cannot be read"),
         ((None, None, ""), "--boxes holds no box"),
         (("", None, None), "The prompt is empty"),
@@ -263,6 +270,31 @@ def test_a_mistake_in_a_real_shell_is_one_sentence_and_exit_code_2(tmp_path: Pat
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "samscape: There is no file missing.png.\n"
+
+
+# Examples ----------------------------------------------------------------------------------------------
+
+
+def test_the_demo_can_be_run_twice(
+    picture: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = runpy.run_path(str(root / "examples" / "demo.py"))
+    demo["segment_samples"].__globals__["load_model"] = bright.load_model
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["demo.py", "results"])
+        demo["main"]()
+        said = capsys.readouterr().out
+        for name in ("nuclei", "tissue", "scene"):
+            assert f"results/{name}.ome.zarr" in said
+            assert f"{name}: {len(ids(f'results/{name}.ome.zarr'))} objects in " in said
+            assert Path(f"results/{name}_overlay.png").is_file()
+
+
+def test_six_lines_of_python_write_labels(picture: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_samscape.load_model", bright.load_model)
+    names = runpy.run_path(str(root / "examples" / "six_lines.py"))
+    np.testing.assert_array_equal(open_image("nuclei_labels.ome.zarr").plane(), names["labels"])
+    assert names["labels"].max() > 10
 
 
 # With a real network -----------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def read_prompts(points: str | None, labels: str | None, boxes: str | None) -> t
         raise InputError(
             f"--points belong to one object, so one box goes with them; there are {len(corners)}."
         )
-    kinds = None if labels is None else [row[0] for row in _numbers(labels.replace(",", ";"), 1, "--labels")]
+    kinds = None if labels is None else sum(_numbers(labels, None, "--labels"), [])
     box = None if corners is None else corners[0]
     return (Prompts(points=_numbers(points, 2, "--points"), labels=kinds, box=box),)
 
@@ -253,15 +253,16 @@ def _read_boxes(text: str) -> list[list[float]]:
     return boxes
 
 
-def _numbers(text: str, width: int, option: str) -> list[list[float]]:
-    """Read rows of ``width`` numbers: commas within a row, semicolons between rows."""
+def _numbers(text: str, width: int | None, option: str) -> list[list[float]]:
+    """Read rows of ``width`` numbers (None: of any): commas within a row, semicolons between rows."""
     rows = [row.split(",") for row in text.split(";") if row.strip()]
     try:
         values = [[float(number) for number in row] for row in rows]
+        wrong = width is not None and any(len(row) != width for row in values)
     except ValueError:
-        values = [[]]
-    if any(len(row) != width for row in values):
-        example = {1: "1,0,1", 2: "12,40;30.5,8", 4: "10,10,60,80;70,15,120,90"}[width]
+        wrong = True
+    if wrong:
+        example = {None: "1,0,1", 2: "12,40;30.5,8", 4: "10,10,60,80;70,15,120,90"}[width]
         raise InputError(f"{option} '{text}' cannot be read; it should look like \"{example}\".")
     return values
 
