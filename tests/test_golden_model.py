@@ -14,7 +14,11 @@ from napari_samscape.prediction.predict import embed, predict
 from napari_samscape.prediction.types import Embedding, Prompts
 
 TOLERANCE = 1e-3
-MODELS = ["mini", pytest.param("vit_t", marks=pytest.mark.slow), pytest.param("vit_b", marks=pytest.mark.slow)]
+MODELS = [
+    "mini",
+    pytest.param("vit_t", marks=pytest.mark.slow),
+    pytest.param("vit_b", marks=pytest.mark.slow),
+]
 Golden = dict[str, NDArray]
 
 
@@ -52,7 +56,9 @@ def test_embedding(case) -> None:
     step = 1 if golden["embedding_sub"].shape == features.shape else 8
     assert embedding.input_shape == tuple(golden["input_size"])
     assert close(features[..., ::step, ::step], golden["embedding_sub"])
-    assert np.linalg.norm(features.astype(np.float64)) == pytest.approx(golden["embedding_norm"], rel=TOLERANCE)
+    assert np.linalg.norm(features.astype(np.float64)) == pytest.approx(
+        golden["embedding_norm"], rel=TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("mode", ["multi", "single"])

@@ -199,8 +199,8 @@ def cut(picture: Picture, size: int, centre: NDArray[Any], steps: NDArray[Any]) 
 
 def _sample(pixels: NDArray[Any], where: torch.Tensor, mode: str) -> torch.Tensor:
     """Values of (y, x, c) at positions ``(s, s, 2)``: ``(c, s, s)``; only what is needed is converted."""
-    low = where.amin((0, 1)).floor().int() - 1
-    high = where.amax((0, 1)).ceil().int() + 2
+    low = (where.amin((0, 1)).floor().int() - 1).tolist()
+    high = (where.amax((0, 1)).ceil().int() + 2).tolist()
     y0, x0 = (int(np.clip(v, 0, n - 1)) for v, n in zip(low, pixels.shape, strict=False))
     y1, x1 = (int(np.clip(v, a + 1, n)) for v, a, n in zip(high, (y0, x0), pixels.shape, strict=False))
     part = torch.from_numpy(pixels[y0:y1, x0:x1].astype(np.float32)).permute(2, 0, 1)[None]

@@ -67,15 +67,16 @@ def true_iou(logits: Tensor, targets: Targets) -> Tensor:
 
 
 def prompt_loss(logits: Tensor, iou: Tensor, targets: Targets) -> Tensor:
-    """Loss of one round of prompts; the four masks are the single one, then the three.
+    """Loss of one round of prompts; the masks are the single one, then the three if they are there.
 
     Of the three only the best is trained (section 3, "Resolving ambiguity"); the single one always is.
     Every mask's predicted IoU is trained, also of clicks on background, whose answer is 0.
     """
     losses = mask_losses(logits, targets)
-    best = losses[:, 0] + losses[:, 1:].amin(1)
-    # A little of the others keeps all three alive.
-    best = best + 0.05 * losses[:, 1:].mean(1)
+    best = losses[:, 0]
+    if losses.shape[1] > 1:
+        # A little of the others keeps all three alive.
+        best = best + losses[:, 1:].amin(1) + 0.05 * losses[:, 1:].mean(1)
     share = targets.is_object.float()
     masks = (best * share).sum() / share.sum().clamp(min=1)
     estimate = F.smooth_l1_loss(iou.float(), true_iou(logits.detach(), targets), beta=0.1)

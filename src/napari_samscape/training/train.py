@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import tomllib
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from napari_samscape.errors import InputError
 from napari_samscape.model.nano import IMAGE_SIZE, STRIDE
-from napari_samscape.model.sam import Encoded, PromptTensors, Sam, build_nano
+from napari_samscape.model.sam import PIXEL_MEAN, PIXEL_STD, SINGLE, Encoded, PromptTensors, Sam, build_nano
 from napari_samscape.model.weights import choose_device, load_model, save_model
 from napari_samscape.training.data import Picture, random_crop, read_source, recolour
 from napari_samscape.training.loss import dense_loss, prompt_loss, true_iou
@@ -27,6 +28,7 @@ from napari_samscape.training.prompts import Asked, Batch, ask, collate, correct
 from napari_samscape.training.synthetic import synthetic_picture
 
 ALL = slice(0, 4)
+WARM_UP = 100  # steps
 Report = Callable[[str], None]
 
 
@@ -136,11 +138,8 @@ def batches(groups: list[list[Picture]], weights: list[float], config: Config, s
 
 def encode(model: Sam, batch: Batch) -> Encoded:
     """Encode the crops; what lies outside of pictures is zero, as padding is."""
-    mean, std = (batch.pixels.new_tensor(v).reshape(3, 1, 1) for v in _MEAN_STD)
+    mean, std = (batch.pixels.new_tensor(v).reshape(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
     return model.encode(((batch.pixels - mean) / std).nan_to_num(0.0))
-
-
-_MEAN_STD = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -158,9 +157,11 @@ def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> 
     origin = origin.to(batch.pixels.device)[batch.index]
     points, labels, masks, first = batch.points, batch.labels, None, None
     for turn in range(rounds):
-        logits, iou = model.decode(each, PromptTensors(points, labels, None, masks), ALL, origin)
+        # After a correction the single mask counts; all four then only now and then, to save time.
+        which = ALL if turn == 0 or rng.random() < 0.25 else SINGLE
+        logits, iou = model.decode(each, PromptTensors(points, labels, None, masks), which, origin)
         loss = loss + prompt_loss(logits, iou, batch.targets) / rounds
-        chosen = 1 + iou[:, 1:].argmax(1) if turn == 0 else torch.zeros_like(batch.index)
+        chosen = 1 + iou[:, 1:].argmax(1) if turn == 0 else torch.zeros_like(batch.index)  # of the four
         shown = logits.detach()[torch.arange(len(logits)), chosen].float()
         if first is None:
             first = true_iou(shown[:, None], batch.targets)[:, 0]
@@ -239,9 +240,10 @@ def new_state(config: Config) -> State:
 
 
 def rate(config: Config, step: int, seconds: float) -> float:
-    """Learning rate: 200 steps of warm-up, then a cosine over the time given, down to a hundredth."""
+    """Learning rate: a warm-up, then a cosine over the time given, down to a hundredth."""
     done = min(1.0, seconds / (60 * config.minutes))
-    return config.rate * min(1.0, (step + 1) / 200) * (0.01 + 0.99 * (0.5 + 0.5 * np.cos(np.pi * done)))
+    cosine = 0.5 + 0.5 * math.cos(math.pi * done)
+    return config.rate * min(1.0, (step + 1) / WARM_UP) * (0.01 + 0.99 * cosine)
 
 
 def train(config: Config, report: Report = print, checkpoint_every: float = 180.0) -> Path:

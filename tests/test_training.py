@@ -1,0 +1,250 @@
+"""Training: what is asked of the model, that it learns, and that a run can be stopped at any moment."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from napari_samscape import InputError
+from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
+from napari_samscape.model.sam import build_nano
+from napari_samscape.model.weights import load_model
+from napari_samscape.training.data import IGNORE, cut, make_picture, object_boxes, random_crop, read_zip
+from napari_samscape.training.loss import Targets, mask_losses, pixel_weights, true_iou
+from napari_samscape.training.prompts import ask, collate, correction, first_prompt, interior_depth
+from napari_samscape.training.synthetic import synthetic_picture
+from napari_samscape.training.train import Config, State, forward, new_state, one_step, read_config, train
+
+
+def png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def write_zip(path: Path, pictures: list[tuple[np.ndarray, np.ndarray]]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("index.json", json.dumps([{"name": str(i)} for i in range(len(pictures))]))
+        for i, (pixels, labels) in enumerate(pictures):
+            archive.writestr(f"images/{i}.png", png(pixels))
+            archive.writestr(f"labels/{i}.png", png(labels.astype(np.uint16)))
+    return path
+
+
+@pytest.fixture
+def discs() -> tuple[np.ndarray, np.ndarray]:
+    """Two bright discs on black."""
+    y, x = np.mgrid[:96, :96]
+    labels = np.zeros((96, 96), np.uint16)
+    labels[(y - 30) ** 2 + (x - 30) ** 2 < 200] = 1
+    labels[(y - 66) ** 2 + (x - 60) ** 2 < 300] = 2
+    return (labels > 0).astype(np.uint8) * 200, labels
+
+
+@pytest.fixture
+def config(tmp_path: Path, discs: tuple[np.ndarray, np.ndarray]) -> Config:
+    write_zip(tmp_path / "discs.zip", [discs])
+    (tmp_path / "c.toml").write_text(
+        'out = "run"\nminutes = 0.001\nbatch = 2\ncrop = 64\nobjects = 2\nthreads = 1\ndevice = "cpu"\n'
+        '[[sources]]\npath = "discs.zip"\n'
+    )
+    return read_config(tmp_path / "c.toml")
+
+
+class TestData:
+    def test_objects_have_half_open_boxes_and_ignored_regions_have_none(self) -> None:
+        labels = np.array([[0, 2, 2, 0], [0, 0, 2, 0], [5, 0, IGNORE, IGNORE]], np.uint16)
+        assert object_boxes(labels).tolist() == [[2, 0, 1, 2, 3], [5, 2, 0, 3, 1]]
+
+    def test_cutting_without_turn_or_scale_returns_the_pixels(self, discs) -> None:
+        picture = make_picture(*discs, "discs")
+        crop = cut(picture, 96, np.array([47.5, 47.5]), np.eye(2))
+        assert np.array_equal(crop.labels, discs[1])
+        assert np.allclose(crop.pixels[0].numpy(), picture.levels[0][..., 0], atol=1e-2)
+
+    def test_a_quarter_turn_turns_picture_and_labels_alike(self, discs) -> None:
+        turn = np.array([[0.0, -1.0], [1.0, 0.0]])
+        crop = cut(make_picture(*discs, "discs"), 96, np.array([47.5, 47.5]), turn)
+        assert np.array_equal(crop.labels > 0, crop.pixels[0].numpy() > 100)
+        assert set(np.unique(crop.labels)) == {0, 1, 2}
+
+    def test_what_lies_outside_the_picture_is_marked(self, discs) -> None:
+        crop = cut(make_picture(*discs, "discs"), 96, np.array([0.0, 47.5]), np.eye(2))
+        assert crop.pixels[:, :40].isnan().all()
+        assert not crop.pixels[:, 50:].isnan().any()
+
+    def test_random_crops_hold_an_object_and_repeat_with_the_seed(self, discs) -> None:
+        picture = make_picture(*discs, "discs")
+        first, again = (random_crop(picture, 64, 512, np.random.default_rng(3)) for _ in range(2))
+        assert (first.labels > 0).any()
+        assert np.array_equal(first.labels, again.labels)
+
+    def test_synthetic_scenes_repeat_with_the_seed_and_differ_between_seeds(self) -> None:
+        one, same, other = synthetic_picture(1, 128), synthetic_picture(1, 128), synthetic_picture(2, 128)
+        assert np.array_equal(one.levels[0], same.levels[0]) and len(one.boxes)
+        assert not np.array_equal(one.labels, other.labels)
+
+    @pytest.mark.parametrize("broken", ["missing", "truncated", "no index"])
+    def test_a_bad_zip_gets_one_sentence(self, tmp_path: Path, discs, broken: str) -> None:
+        path = write_zip(tmp_path / "d.zip", [discs])
+        if broken == "missing":
+            path.unlink()
+        elif broken == "truncated":
+            path.write_bytes(path.read_bytes()[:-60])
+        else:
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("readme.txt", "nothing")
+        with pytest.raises(InputError, match="data set"):
+            list(read_zip(path))
+
+    def test_labels_of_another_size_are_refused_by_name(self, tmp_path: Path, discs) -> None:
+        path = write_zip(tmp_path / "d.zip", [(discs[0], discs[1][:50])])
+        with pytest.raises(InputError, match=r"d.zip/0: the labels are \(50, 96\)"):
+            list(read_zip(path))
+
+
+class TestPrompts:
+    def test_depth_is_counted_to_the_next_object_too(self) -> None:
+        labels = np.zeros((5, 9), np.int64)
+        labels[:, :5], labels[:, 5:] = 1, 2
+        assert interior_depth(labels)[2].tolist() == [5, 4, 3, 2, 1, 1, 2, 3, 4]
+
+    def test_first_prompts_lie_on_their_object(self) -> None:
+        mask = np.zeros((40, 40), bool)
+        mask[10:20, 5:25] = True
+        depth = interior_depth(mask.astype(np.int64))
+        seen = set()
+        for seed in range(60):
+            points, labels = first_prompt(mask, depth, np.random.default_rng(seed))
+            seen.add(tuple(labels))
+            if labels[0] == FOREGROUND:
+                x, y = points[0]
+                assert mask[int(y), int(x)]
+        assert seen == {
+            (FOREGROUND, PADDING, PADDING),
+            (PADDING, BOX_START, BOX_END),
+            (FOREGROUND, BOX_START, BOX_END),
+        }
+
+    def test_a_correction_clicks_where_the_mask_is_wrong(self) -> None:
+        wanted = torch.zeros(3, 8, 8)
+        wanted[:, 2:5, 2:5] = 1
+        logits = torch.where(wanted > 0, 1.0, -1.0)
+        logits[0, 3, 3] = -1  # missed
+        logits[1, 7, 7] = 1  # too much
+        weights = torch.full((3, 8, 8), 1 / 64)
+        points, labels = correction(
+            logits, Targets(wanted, weights, torch.ones(3, dtype=torch.bool)), np.random.default_rng(0)
+        )
+        assert points[:2, 0].tolist() == [[6.5, 6.5], [14.5, 14.5]]
+        assert labels[:, 0].tolist() == [FOREGROUND, BACKGROUND, PADDING]
+
+    def test_nothing_is_asked_of_a_crop_without_objects_whose_labels_are_incomplete(self, discs) -> None:
+        picture = make_picture(discs[0], discs[1] * 0, "empty", complete=False)
+        crop = cut(picture, 64, np.array([47.5, 47.5]), np.eye(2))
+        assert ask(crop, 4, np.random.default_rng(0)) is None
+
+
+class TestLoss:
+    def test_the_truth_costs_nothing_and_its_opposite_much(self) -> None:
+        mask = torch.zeros(1, 16, 16)
+        mask[0, 4:9, 4:12] = 1
+        targets = Targets(mask, pixel_weights(mask, torch.ones_like(mask)), torch.tensor([True]))
+        truth = (mask * 2 - 1)[:, None] * 20
+        right, wrong = mask_losses(torch.cat([truth, -truth], 1), targets)[0]
+        assert right < 0.01 and wrong > 10
+        assert true_iou(torch.cat([truth, -truth], 1), targets)[0].tolist() == [1, 0]
+
+    def test_pixels_near_the_object_weigh_most_and_all_sum_to_one(self) -> None:
+        mask = torch.zeros(1, 32, 32)
+        mask[0, 10:14, 10:14] = 1
+        weights = pixel_weights(mask, torch.ones_like(mask))[0]
+        assert weights.sum() == pytest.approx(1)
+        assert weights[12, 12] == weights[7, 7] > 10 * weights[0, 0]
+
+
+class TestTraining:
+    def test_a_few_steps_on_one_batch_reduce_its_loss(self, config: Config, discs) -> None:
+        state = new_state(config)
+        rng = np.random.default_rng(0)
+        crops = [cut(make_picture(*discs, "d"), 64, np.array([45.0, 45.0]), np.eye(2)) for _ in range(2)]
+        batch = collate([q for c in crops if (q := ask(c, 2, rng)) is not None])
+        config = replace(config, minutes=60)
+        state.step = 200  # past the warm-up
+        losses = []
+        for _ in range(8):
+            losses.append(one_step(state, batch, config)[0])
+            state.step = 200
+        assert min(losses[-2:]) < 0.85 * losses[0]
+
+    def test_every_weight_gets_a_gradient(self, config: Config, discs) -> None:
+        model = build_nano()
+        crop = cut(make_picture(*discs, "d"), 64, np.array([45.0, 45.0]), np.eye(2))
+        rng = np.random.default_rng(1)
+        batch = collate([q for i in range(6) if (q := ask(crop, 3, np.random.default_rng(i))) is not None])
+        loss, _ = forward(model, batch, 2, rng)
+        loss.backward()
+        unused = {name for name, p in model.named_parameters() if p.grad is None}
+        assert unused == {"prompt_encoder.no_mask_embed.weight"}  # nano draws 'no mask' instead
+
+    def test_a_run_writes_weights_that_load_and_goes_on(self, config: Config) -> None:
+        lines: list[str] = []
+        path = train(config, report=lines.append)
+        assert load_model(path).image_size == 512
+        first = torch.load(path.parent / "state.pt", weights_only=True)
+        train(replace(config, minutes=0.002), report=lines.append)
+        second = torch.load(path.parent / "state.pt", weights_only=True)
+        assert second["step"] > first["step"] and any("going on" in line for line in lines)
+        assert not list(path.parent.glob("*.part"))
+
+    def test_a_run_stopped_between_steps_ends_like_one_that_was_not(self, config: Config, tmp_path) -> None:
+        from napari_samscape.training.train import make_batch, read_pictures
+
+        config = replace(config, minutes=60)
+        groups, weights = read_pictures(config)
+
+        def steps(state: State, n: int) -> State:
+            for _ in range(n):
+                one_step(state, make_batch(groups, weights, config, state.step), config)
+                state.step += 1
+            return state
+
+        whole = steps(new_state(config), 3)
+        part = steps(new_state(config), 2)
+        part.save(tmp_path / "state.pt", config)
+        resumed = new_state(config)
+        resumed.load(tmp_path / "state.pt", config)
+        steps(resumed, 1)
+        for a, b in zip(whole.average.parameters(), resumed.average.parameters(), strict=True):
+            assert torch.allclose(a, b, atol=1e-5)
+
+    def test_another_configuration_is_refused_by_name(self, config: Config) -> None:
+        train(config, report=lambda _: None)
+        with pytest.raises(InputError, match="another 'rate'"):
+            train(replace(config, rate=0.5), report=lambda _: None)
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("minutes = ", "no TOML"),
+            ("speed = 3", "has a key 'speed'"),
+            ('[[sources]]\nfile = "x"', "wrong entry"),
+        ],
+    )
+    def test_a_bad_configuration_gets_one_sentence(self, tmp_path: Path, text: str, says: str) -> None:
+        (tmp_path / "c.toml").write_text(text)
+        with pytest.raises(InputError, match=says):
+            read_config(tmp_path / "c.toml")
+
+    def test_a_source_without_objects_is_refused(self, config: Config, discs) -> None:
+        write_zip(config.folder / "discs.zip", [(discs[0], discs[1] * 0)])
+        with pytest.raises(InputError, match="holds no labelled object"):
+            train(config, report=lambda _: None)
