@@ -232,6 +232,15 @@ def test_an_error_about_a_plane_no_longer_shown_is_not_told(session, bench):
     assert told == [] and session.state.phase == "ready"
 
 
+def test_masks_for_older_prompts_are_dropped_when_the_new_ones_fail(session, bench):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    session.ask(Prompts(points=[(99, 99)]))
+    bench.finish()
+    assert session.state.phase == "stopped" and session.state.masks is None
+
+
 def test_progress_is_part_of_the_state(session, bench):
     session.look_at(view())
     bench.job[3](3, 8, "Looking at the picture…")

@@ -238,7 +238,7 @@ def _paint(points: Points) -> None:
     points.face_color_cycle = COLOURS
     points.face_color = FEATURE
     points.border_color = "white"
-    points.border_width = 0.1
+    points.current_border_color = "white"
 
 
 def _pixel(image: Image) -> float:

@@ -110,7 +110,7 @@ class MaskRow(QWidget):
         for index in range(3):
             button = _button("", f"Choose this mask (Ctrl+{index + 1}).")
             button.setIconSize(QSize(SIDE, SIDE))
-            button.setMinimumHeight(SIDE + 30)
+            button.setMinimumSize(SIDE + 8, SIDE + 30)
             button.clicked.connect(lambda _checked, i=index: self.picked.emit(i))
             self.buttons.append(button)
             row.addWidget(button)
@@ -155,10 +155,9 @@ class StatusRow(QWidget):
         column.setSpacing(2)
         column.addLayout(row)
         column.addWidget(self.bar)
-        for widget in (self.bar, self.cancel):  # their room stays, so that nothing jumps
-            policy = widget.sizePolicy()
-            policy.setRetainSizeWhenHidden(True)
-            widget.setSizePolicy(policy)
+        policy = self.bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # its room stays, so that nothing jumps
+        self.bar.setSizePolicy(policy)
 
     def show_status(self, text: str, busy: bool, done: int, total: int) -> None:
         """Show a line, and progress while busy; a total of 0 means that nobody knows how long."""

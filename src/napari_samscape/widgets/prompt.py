@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import napari
+import napari.viewer
 from napari.layers import Image, Labels
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QEvent, QTimer
@@ -44,15 +44,16 @@ class PromptWidget(PromptPanel):
 
     Parameters
     ----------
-    viewer : napari.Viewer
+    viewer : napari.viewer.Viewer
         Filled in by napari.
     engine : callable, optional
         Makes an Engine of a model's name or path; the model in this process where left out.
     """
 
-    def __init__(self, viewer: napari.Viewer, engine: Callable[[str], Engine] = LocalEngine) -> None:
+    # napari recognises the viewer's parameter by just this annotation.
+    def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = LocalEngine) -> None:
         # napari hands a proxy to plugins that would wrap every layer; identity matters here.
-        self.viewer: napari.Viewer = getattr(viewer, "__wrapped__", viewer)
+        self.viewer: napari.viewer.Viewer = getattr(viewer, "__wrapped__", viewer)
         super().__init__(self.viewer)
         self._make_engine = engine
         self._jobs = Jobs()

@@ -153,9 +153,8 @@ class Session:
 
     def cancel(self) -> None:
         """Stop the work under way; the next prompt, picture or model starts it again."""
-        self._halted = True
         self._jobs.cancel()
-        self._show(phase="stopped", text="Cancelled; the next prompt starts again.")
+        self._halt("Cancelled; the next prompt starts again.")
 
     def _show(self, **changes: Any) -> None:
         self.state = replace(self.state, **changes)
@@ -206,9 +205,15 @@ class Session:
         if error is None or self._running != (self._engine, self._view.key if self._view else None):
             self._next()  # cancelled, or about something that is no longer looked at
             return
-        self._halted = True  # or it would fail for ever; the next prompt, picture or model tries again
-        self._show(phase="stopped", text=str(error) or type(error).__name__)
+        self._halt(str(error) or type(error).__name__)
         self.failed.emit(error)
+
+    def _halt(self, text: str) -> None:
+        """Wait for another prompt, picture or model; masks for older prompts are dropped."""
+        self._halted = True
+        if self._answer_to is not self._prompts:
+            self.state = replace(self.state, masks=None)
+        self._show(phase="stopped", text=text)
 
 
 def _embed(engine: Engine, view: View, progress: Any) -> None:
@@ -223,4 +228,4 @@ def _predict(engine: Engine, view: View, prompts: Any) -> tuple[Masks, Any]:
 def _ready_text(masks: Masks | None) -> str:
     if masks is None:
         return "Click on an object, or draw a box round it."
-    return "Choose a mask; correct it or commit it."
+    return "Choose a mask, correct it, commit it."

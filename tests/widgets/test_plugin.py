@@ -1,0 +1,54 @@
+"""The plugin as napari finds it: its menu entries work in a real window."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from importlib.metadata import PackageNotFoundError, distribution
+
+from fake_engine import FakeEngine
+
+from napari_samscape.widgets import prompt
+from napari_samscape.widgets.samples import nuclei, scene, tissue
+
+try:
+    distribution("napari-samscape")
+except PackageNotFoundError:
+    pytest.skip("napari-samscape is not installed, so napari cannot find it", allow_module_level=True)
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, npe2pm):
+    from npe2 import PluginManifest
+
+    npe2pm.register(PluginManifest.from_distribution("napari-samscape"))
+    return make_napari_viewer()
+
+
+def test_plugins_samscape_prompt_opens_the_dock(viewer, qtbot, monkeypatch):
+    monkeypatch.setattr(prompt.PromptWidget.__init__, "__defaults__", (FakeEngine,))
+    viewer.add_image(np.zeros((8, 8)), name="cells")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-samscape", "Prompt")
+    assert type(dock) is prompt.PromptWidget
+    assert dock.viewer is viewer, "the viewer itself, not the proxy that plugins are given"
+    qtbot.waitUntil(lambda: dock.session.state.phase == "ready")
+    dock.canvas.points.add((4, 4))
+    qtbot.waitUntil(lambda: dock.session.state.mask is not None)
+    dock.commit()
+    assert (viewer.layers["cells objects"].data == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"), [("nuclei", (520, 696)), ("tissue", (256, 320, 3)), ("scene", (427, 640, 3))]
+)
+def test_file_open_sample_opens_the_pictures(viewer, key, shape):
+    (layer,) = viewer.open_sample("napari-samscape", key)
+    assert layer.data.shape == shape and layer.rgb == (len(shape) == 3)
+    assert layer.name == key.capitalize()
+
+
+def test_samples_are_layer_data():
+    for sample in (nuclei, tissue, scene):
+        ((data, options, kind),) = sample()
+        assert kind == "image" and data.dtype == np.uint8 and options["name"]
