@@ -15,7 +15,7 @@ from PIL import Image as pillow
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import Image, open_image
-from napari_samscape.prediction.types import Prompts
+from napari_samscape.prediction.types import Masks, Prompts
 from napari_samscape.scaling.batch import Job, run, segment
 
 
@@ -86,6 +86,31 @@ def test_each_prompt_is_an_object_and_keeps_its_number() -> None:
     labels = segment(pixels, model=MODEL, prompts=prompts)
     assert (labels[20, 40], labels[10, 10], labels[30, 20]) == (1, 3, 0)
     assert set(np.unique(labels)) == {0, 1, 3}
+    nothing_first = segment(pixels, model=MODEL, prompts=prompts[1:])
+    assert set(np.unique(nothing_first)) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ambiguous"),
+    [
+        (Prompts(points=[(10, 10)]), True),
+        (Prompts(points=[(10, 10), (11, 11)]), False),
+        (Prompts(box=(5, 5, 15, 15)), False),
+        (Prompts(points=[(10, 10)], box=(5, 5, 15, 15)), False),
+    ],
+)
+def test_only_a_single_click_is_answered_by_the_best_of_three_masks(
+    prompt: Prompts, ambiguous: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def predict(*arguments: object, multimask: bool = True) -> Masks:
+        asked.append(multimask)
+        return bright.predict(*arguments, multimask=multimask)
+
+    monkeypatch.setattr("napari_samscape.prediction.predict.predict", predict)
+    assert segment(spots((10, 10)), model=MODEL, prompts=prompt)[10, 10] == 1
+    assert asked == [ambiguous]
 
 
 def test_a_single_prompt_needs_no_list() -> None:
@@ -101,10 +126,11 @@ def test_where_prompted_objects_overlap_the_smaller_lies_on_top() -> None:
         assert [labels[10, 10], labels[10, 30]] == expected
 
 
-@pytest.mark.parametrize("value", [0, 7])
+@pytest.mark.parametrize("colour", [0, 7, (255, 255, 255), (0, 0, 200)])
 @pytest.mark.parametrize("prompts", [None, Prompts(box=(1, 1, 9, 9))])
-def test_a_constant_picture_has_no_objects(value: int, prompts: Prompts | None) -> None:
-    labels = segment(np.full((40, 60), value, np.uint8), model=MODEL, prompts=prompts)
+def test_a_constant_picture_has_no_objects(colour: int | tuple[int, ...], prompts: Prompts | None) -> None:
+    pixels = np.full((40, 60, *np.shape(colour)), colour, np.uint8)
+    labels = segment(pixels, model=MODEL, prompts=prompts)
     np.testing.assert_array_equal(labels, np.zeros((40, 60), np.int32))
 
 
@@ -192,12 +218,12 @@ def test_a_constant_picture_is_a_result_with_a_note(tmp_path: Path) -> None:
 
 
 def test_the_overlay_of_a_stack_shows_its_middle(tmp_path: Path) -> None:
-    stack = np.stack([spots((10, 10)), spots((20, 40)), spots((30, 30))])
+    stack = np.stack([spots((y, 10)) for y in (5, 15, 25, 35)] + [spots((5, 50))])
     tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
     run(Job(str(tmp_path / "stack.tif"), str(tmp_path / "out.tif"), overlay=str(tmp_path / "out.png")))
     overlay = np.asarray(pillow.open(tmp_path / "out.png"))
     tinted = np.ptp(overlay.astype(int), axis=-1) > 0
-    np.testing.assert_array_equal(tinted, spots((20, 40)) > 0)
+    np.testing.assert_array_equal(tinted, spots((25, 10)) > 0)
 
 
 def test_what_can_be_checked_is_checked_before_the_model_is_loaded(

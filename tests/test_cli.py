@@ -119,6 +119,13 @@ def test_json_of_segment_says_what_was_done(picture: Path) -> None:
     }
 
 
+def test_progress_is_shown_on_standard_error_and_results_stay_clean(picture: Path) -> None:
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}
+    result = CliRunner().invoke(app, ["segment", "cells.tif", "out.tif", "--json"], env=terminal)
+    assert json.loads(result.stdout)["objects"] == 3
+    assert "bright spots" in result.stderr or "done" in result.stderr
+
+
 def test_a_constant_picture_is_no_error(picture: Path) -> None:
     tifffile.imwrite("grey.tif", np.full((40, 60), 7, np.uint16))
     result = samscape("segment", "grey.tif", "out.tif")

@@ -198,6 +198,11 @@ def test_a_harmless_remark_of_tifffile_is_no_damage(
 def test_pages_without_a_meaning_are_slices(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "pages.tif", np.stack([RAMP] * 7))
     assert open_image(tmp_path / "pages.tif").sizes == {"z": 7, "y": 20, "x": 30}
+    tifffile.imwrite(tmp_path / "two.tif", np.stack([[RAMP] * 7] * 2))
+    assert open_image(tmp_path / "two.tif").sizes == {"t": 2, "z": 7, "y": 20, "x": 30}
+    tifffile.imwrite(tmp_path / "three.tif", np.stack([[[RAMP] * 7] * 2] * 6))
+    with pytest.raises(InputError, match="cannot be told apart"):
+        open_image(tmp_path / "three.tif")
 
 
 def test_a_pyramid_in_a_tiff_is_read_lazily_tile_by_tile(tmp_path: Path) -> None:
@@ -243,6 +248,15 @@ def test_an_ome_zarr_image_keeps_levels_axes_scale_and_units(tmp_path: Path, ver
     assert [level.shape for level in image.levels] == [(2, 20, 30), (2, 10, 15)]
     assert isinstance(image.data, zarr.Array)
     np.testing.assert_array_equal(image.plane(), np.moveaxis(full, 0, -1))
+
+
+def test_a_scale_of_the_whole_pyramid_counts_too(tmp_path: Path) -> None:
+    path = write_ome_zarr(tmp_path / "cells.ome.zarr", "0.5", [RAMP], "yx", [0.5, 0.25])
+    group = zarr.open_group(path)
+    ome = dict(group.attrs["ome"])
+    ome["multiscales"][0]["coordinateTransformations"] = [{"type": "scale", "scale": [2, 3]}]
+    group.attrs["ome"] = ome
+    assert open_image(path).scale == (1, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -436,8 +450,10 @@ def test_a_run_that_dies_leaves_the_old_output_and_nothing_else(
     first = np.ones((20, 30), np.int32)
     write_labels(tmp_path / name, first)
 
-    def die(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    def die(self: Path, target: Path) -> None:
+        if Path(target) == tmp_path / name:
+            raise OSError(28, "No space left on device")
+        os.replace(self, target)
 
     monkeypatch.setattr(Path, "replace", die)
     with pytest.raises(InputError, match="cannot be written: No space left on device"):

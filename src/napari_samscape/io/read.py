@@ -211,14 +211,14 @@ def _open_tiff(path: Path, axes: str | None) -> Image:
 
 def _tiff_axes(path: Path, letters: str) -> str:
     """Translate tifffile's axes: samples are channels, an axis without a known meaning is z, else t."""
-    axes = letters.replace("S", "C").lower()
-    unknown = [axis for axis in axes if axis not in AXES]
+    axes = list(letters.replace("S", "C").lower())
     free = [axis for axis in "zt" if axis not in axes]
-    if len(unknown) > len(free) or len(set(axes)) < len(axes):
+    for place in reversed(range(len(axes))):
+        if axes[place] not in AXES and free:
+            axes[place] = free.pop(0)
+    if not set(axes) <= set(AXES) or len(set(axes)) < len(axes):
         raise InputError(f"{path} has axes '{letters}' that cannot be told apart.")
-    for axis, meaning in zip(reversed(unknown), free, strict=False):
-        axes = axes.replace(axis, meaning)
-    return axes
+    return "".join(axes)
 
 
 def _tiff_scale(file: tifffile.TiffFile) -> tuple[dict[str, float], dict[str, str]]:

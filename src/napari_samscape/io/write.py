@@ -190,7 +190,7 @@ def write_overlay(
     step = -(-max(labels.shape) // OVERLAY_SIDE)
     rgb, labels = rgb[::step, ::step], labels[::step, ::step]
     tinted = label2rgb(labels, rgb, alpha=0.35, bg_label=0, bg_color=None, saturation=1)
-    outlines = find_boundaries(labels, mode="inner") & (labels > 0)
+    outlines = find_boundaries(labels, mode="inner")
     tinted[outlines] = label2rgb(labels, bg_label=0)[outlines]
     with _replacing(path, overwrite) as temporary:
         pillow.fromarray((tinted * 255).round().astype(np.uint8)).save(temporary)
