@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from napari_samscape import InputError, load_model, open_image, segment
-from napari_samscape.cli import app
+from napari_samscape.cli.app import app
 from napari_samscape.scaling.batch import Job, run
 
 GOOD = spots((10, 10), (20, 40))

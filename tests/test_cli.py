@@ -17,7 +17,8 @@ from bright import spots
 from PIL import Image as pillow
 from typer.testing import CliRunner, Result
 
-from napari_samscape.cli import app, read_prompts
+from napari_samscape.cli.app import app
+from napari_samscape.cli.segment import read_prompts
 from napari_samscape.errors import InputError
 from napari_samscape.io import open_image
 

@@ -248,3 +248,23 @@ class TestTraining:
         write_zip(config.folder / "discs.zip", [(discs[0], discs[1] * 0)])
         with pytest.raises(InputError, match="holds no labelled object"):
             train(config, report=lambda _: None)
+
+
+def test_the_command_trains_and_says_where_the_weights_are(config: Config) -> None:
+    from typer.testing import CliRunner
+
+    from napari_samscape.cli.app import app
+
+    done = CliRunner().invoke(app, ["train", str(config.folder / "c.toml"), "--minutes", "0.0001"])
+    assert done.exit_code == 0, done.output
+    assert load_model(done.stdout.split()[-1]).image_size == 512
+
+
+def test_the_command_refuses_a_missing_configuration(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from napari_samscape.cli.app import app
+
+    done = CliRunner().invoke(app, ["train", str(tmp_path / "none.toml")])
+    assert done.exit_code == 2
+    assert "There is no configuration" in done.stderr

@@ -143,7 +143,9 @@ def _prompt_tensors(model: Sam, embedding: Embedding, prompts: Prompts) -> Promp
     if prompts.box is not None:
         boxes = tensor(_to_shown(prompts.box.reshape(2, 2), embedding)[:, ::-1].reshape(1, 4))
     if prompts.mask is not None:
-        masks = _mask_prompt(model, embedding, tensor(prompts.mask.astype(np.float32)), prompts.mask.dtype == bool)
+        masks = _mask_prompt(
+            model, embedding, tensor(prompts.mask.astype(np.float32)), prompts.mask.dtype == bool
+        )
     return PromptTensors(points, labels, boxes, masks)
 
 

@@ -1,0 +1,90 @@
+"""What every command needs: the application, its errors, JSON and progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from napari_samscape.errors import InputError
+
+BAD_INPUT = 2
+
+
+class Commands(TyperGroup):
+    """All commands; what is wrong with the input is said in one sentence, with exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            typer.echo(f"samscape: {error}", err=True)
+            raise typer.Exit(BAD_INPUT) from error
+
+
+app = typer.Typer(
+    name="samscape",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def main() -> None:
+    """Entry point of the command `samscape`."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"samscape {version('napari-samscape')}")
+        raise typer.Exit
+
+
+@app.callback()
+def samscape(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Segment Anything for pictures of any size.
+
+    Exit codes: 0 fine, 2 bad input (one sentence on standard error says which), 1 anything unexpected.
+    """
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """Print one JSON object on standard output, and nothing else."""
+    typer.echo(json.dumps(values))
+
+
+@contextmanager
+def progress_bar(in_bytes: bool = False) -> Iterator[Callable[[int, int, str], None]]:
+    """Show long work on standard error; standard output is for results."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    amount = bars.DownloadColumn() if in_bytes else bars.MofNCompleteColumn()
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), amount, bars.TimeRemainingColumn())
+    console = Console(stderr=True)
+    # A log file wants no bar: what it would hold is control characters.
+    hidden = not console.is_interactive
+    with bars.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total or None, description=text)
+
+        yield show

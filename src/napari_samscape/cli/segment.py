@@ -1,0 +1,139 @@
+"""``samscape segment``."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_samscape.cli.app import AsJson, app, print_json, progress_bar
+from napari_samscape.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_samscape.prediction.types import Prompts
+
+
+class Mode(StrEnum):
+    """What is looked for."""
+
+    everything = "everything"
+    prompts = "prompts"
+
+
+@app.command()
+def segment(  # noqa: PLR0913  (a command's options are its parameters)
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-TIFF, Zarr or OME-Zarr.")
+    ],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="Labels: .ome.zarr, .zarr, .tif or .png (16 bits).")
+    ],
+    model: Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")] = "nano",
+    mode: Annotated[
+        Mode | None, typer.Option(help="Where left out: prompts if there are any, else everything.")
+    ] = None,
+    points: Annotated[
+        str | None, typer.Option(metavar="Y,X;…", help="Clicks on one object, in pixels.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="1,0,…", help="1 inside, 0 outside; one per point. [default: all 1]")
+    ] = None,
+    boxes: Annotated[
+        str | None, typer.Option(metavar="Y0,X0,Y1,X1;…|FILE.json", help="One object per box, in pixels.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    overlay: Annotated[
+        str | None, typer.Option(metavar="PNG", help="Draw the outlines into a picture.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find objects in a picture and write them as labels.
+
+    Everything in the picture, with the bundled model:
+
+        samscape segment cells.tif cells_labels.ome.zarr --overlay cells.png
+
+    The object under a click, but not what is under another one:
+
+        samscape segment scene.jpg cup.png --points "120,340;90,300" --labels "1,0"
+
+    An object in each box, with a larger model:
+
+        samscape segment cells.ome.zarr out.tif --model vit_b --boxes "10,10,60,80;70,15,120,90"
+    """
+    from napari_samscape.scaling.batch import Job, run
+
+    prompts = read_prompts(points, labels, boxes)
+    chosen = mode or (Mode.prompts if prompts else Mode.everything)
+    job = Job(image, out, model, str(chosen), prompts, device, overlay, overwrite)
+    with progress_bar() as progress:
+        result = run(job, progress)
+    if as_json:
+        print_json(result.to_json())
+        return
+    typer.echo(f"{result.objects} object(s) in {result.seconds:.1f} s on {result.device}")
+    for what, where in (("labels", result.output), ("overlay", result.overlay), ("note", result.note)):
+        if where:
+            typer.echo(f"{what}: {where}")
+
+
+def read_prompts(points: str | None, labels: str | None, boxes: str | None) -> tuple[Prompts, ...]:
+    """Make prompts of the texts of ``--points``, ``--labels`` and ``--boxes``.
+
+    All points belong to one object, together with at most one box; several boxes are several objects.
+
+    Raises
+    ------
+    InputError
+        If a text cannot be read, or the parts do not go together.
+    """
+    from napari_samscape.prediction.types import Prompts
+
+    if points is None and labels is not None:
+        raise InputError("--labels says what the --points mean; there are no --points.")
+    corners = None if boxes is None else _read_boxes(boxes)
+    if points is None:
+        return tuple(Prompts(box=box) for box in corners or ())
+    if corners is not None and len(corners) != 1:
+        raise InputError(
+            f"--points belong to one object, so one box goes with them; there are {len(corners)}."
+        )
+    kinds = None if labels is None else sum(_numbers(labels, None, "--labels"), [])
+    box = None if corners is None else corners[0]
+    return (Prompts(points=_numbers(points, 2, "--points"), labels=kinds, box=box),)
+
+
+def _read_boxes(text: str) -> list[list[float]]:
+    if not text.strip().lower().endswith(".json"):
+        boxes: Any = _numbers(text, 4, "--boxes")
+    else:
+        try:
+            boxes = json.loads(Path(text).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"The boxes in {text} cannot be read: {error.strerror}.") from error
+        except ValueError as error:
+            raise InputError(f"{text} is no JSON file: {error}.") from error
+        boxes = boxes.get("boxes") if isinstance(boxes, dict) else boxes
+        if not isinstance(boxes, list) or not all(isinstance(box, list) for box in boxes):
+            raise InputError(f"{text} must hold a list of boxes [y0, x0, y1, x1].")
+    if not boxes:
+        raise InputError("The prompt is empty: --boxes holds no box.")
+    return boxes
+
+
+def _numbers(text: str, width: int | None, option: str) -> list[list[float]]:
+    """Read rows of ``width`` numbers (None: of any): commas within a row, semicolons between rows."""
+    rows = [row.split(",") for row in text.split(";") if row.strip()]
+    try:
+        values = [[float(number) for number in row] for row in rows]
+        wrong = width is not None and any(len(row) != width for row in values)
+    except ValueError:
+        wrong = True
+    if wrong:
+        example = {None: "1,0,1", 2: "12,40;30.5,8", 4: "10,10,60,80;70,15,120,90"}[width]
+        raise InputError(f"{option} '{text}' cannot be read; it should look like \"{example}\".")
+    return values

@@ -1,0 +1,41 @@
+"""``samscape train``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_samscape.cli.app import app
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to train on, and how.")],
+    minutes: Annotated[
+        float | None, typer.Option(help="Time to train in all, earlier sittings counted in.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+) -> None:
+    """Train nano on labelled pictures; a stopped run goes on where it was.
+
+    The output folder of the configuration gets `nano.safetensors` (the weights, loaded by path like any
+    checkpoint), `state.pt` (all that is needed to go on), `log.jsonl` and `curve.png`.
+
+        samscape train training/nano.toml --minutes 60
+    """
+    from napari_samscape.training.train import read_config
+    from napari_samscape.training.train import train as run
+
+    settings = read_config(config)
+    settings = replace(
+        settings,
+        minutes=settings.minutes if minutes is None else minutes,
+        threads=threads or settings.threads,
+        device=device or settings.device,
+    )
+    path = run(settings, report=lambda line: typer.echo(line, err=True))
+    typer.echo(f"The weights are in {path}")

@@ -1,0 +1,78 @@
+"""What nano does differently from SAM: any size, drawn prompts, finer features, a dense head."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_samscape import Prompts, embed, predict
+from napari_samscape.model.mask_decoder import Attention
+from napari_samscape.model.nano import NanoConfig
+from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
+from napari_samscape.model.sam import Sam, build_model, build_nano
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Sam:
+    torch.manual_seed(0)
+    return build_nano().eval()
+
+
+def draw(model: Sam, points: list[tuple[float, float]], labels: list[int], grid=(2, 3)) -> torch.Tensor:
+    """The drawn prompt, (4, 16, 24) for a grid of 2 x 3 cells."""
+    return model.prompt_encoder.draw(
+        torch.tensor([points], dtype=torch.float32), torch.tensor([labels]), None, grid
+    )[0]
+
+
+def test_a_picture_is_padded_to_a_multiple_of_32_not_to_a_square(fresh: Sam) -> None:
+    embedding = embed(fresh, np.random.default_rng(0).integers(0, 255, (100, 256, 3), np.uint8))
+    assert embedding.input_shape == (200, 512)
+    assert embedding.features.shape == (1, 128, 14, 32)
+    assert [tuple(s.shape[2:]) for s in embedding.skips] == [(28, 64), (56, 128), (112, 256)]
+    assert embedding.dense.shape == (1, 2, 56, 128)
+
+
+def test_masks_come_at_the_pictures_size_and_half_the_shown_size(fresh: Sam) -> None:
+    embedding = embed(fresh, np.random.default_rng(0).integers(0, 255, (90, 128), np.uint8))
+    masks = predict(fresh, embedding, Prompts([(40, 60)]))
+    assert masks.masks.shape == (3, 90, 128)
+    assert masks.logits.shape == (3, 184 + 8, 256)
+    again = predict(fresh, embedding, Prompts([(40, 60)], mask=masks.logits[masks.best]), multimask=False)
+    assert again.masks.shape == (1, 90, 128)
+
+
+def test_points_are_drawn_where_they_are_each_kind_in_its_own_map(fresh: Sam) -> None:
+    mask, fore, back, box = draw(
+        fresh, [(10.5, 4.5), (40.5, 20.5), (0, 0)], [FOREGROUND, BACKGROUND, PADDING]
+    )
+    assert divmod(int(fore.argmax()), 24) == (2, 5)  # y 4.5, x 10.5 at stride 2
+    assert divmod(int(back.argmax()), 24) == (10, 20)
+    assert fore.max() == pytest.approx(1) and back.max() == pytest.approx(1)
+    assert not mask.any() and not box.any()
+
+
+def test_a_box_is_drawn_filled(fresh: Sam) -> None:
+    box = draw(fresh, [(8.5, 4.5), (20.5, 12.5)], [BOX_START, BOX_END])[3]
+    assert (box[3:6, 5:10] == 1).all()
+    assert box.sum() == pytest.approx(6 * 4)  # 12 x 8 pixels, edges shared
+
+
+def test_the_position_of_a_crop_can_be_told(fresh: Sam) -> None:
+    whole = fresh.prompt_encoder.dense_pe((8, 8))
+    part = fresh.prompt_encoder.dense_pe((3, 2), torch.tensor([[5.0, 4.0]]))  # x 5, y 4
+    assert torch.allclose(part, whole[..., 4:7, 5:7], atol=1e-5)
+
+
+def test_a_fresh_decoder_attends_to_what_is_near(fresh: Sam) -> None:
+    for module in fresh.mask_decoder.modules():
+        if isinstance(module, Attention):
+            assert torch.equal(module.q_proj.weight, module.k_proj.weight)
+
+
+def test_the_configuration_is_read_off_the_weights() -> None:
+    config = NanoConfig(widths=(16, 24, 32, 48), depths=(1, 2, 1, 1), fine=(20, 12, 8))
+    state = {key: tuple(value.shape) for key, value in build_nano(config).state_dict().items()}
+    rebuilt = {key: tuple(value.shape) for key, value in build_model(state).state_dict().items()}
+    assert rebuilt == state
