@@ -58,7 +58,7 @@ def open_dock(make_napari_viewer, qtbot):
 
 def settle(qtbot, dock):
     """Wait until the dock has caught up with the viewer and the engine with the dock."""
-    timers = (dock._look_soon, dock._ask_soon, dock._layers_soon)
+    timers = (dock._image_soon, dock._look_soon, dock._ask_soon, dock._layers_soon)
     qtbot.waitUntil(
         lambda: not any(t.isActive() for t in timers) and dock.session.state.phase != "working",
         timeout=5000,
@@ -531,6 +531,7 @@ def test_work_can_be_cancelled(open_dock, qtbot):
 def test_a_commit_waits_for_the_mask_that_is_being_made(open_dock, qtbot):
     gate = threading.Event()
     viewer, dock = open_dock(Image(picture(), name="cells"), engine=lambda n: FakeEngine(n, gate), wait=False)
+    qtbot.waitUntil(lambda: dock.session.state.total == 4)
     dock.canvas.points.add((20, 20))
     press(viewer, "N")
     gate.set()

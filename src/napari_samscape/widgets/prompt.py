@@ -69,8 +69,9 @@ class PromptWidget(PromptPanel):
         self._look_soon = self._timer(SETTLED, self.look)
         self._ask_soon = self._timer(30, self.ask)
         self._layers_soon = self._timer(0, self._on_layers)
+        self._image_soon = self._timer(30, self._on_image)
         self._connect()
-        self._on_image()
+        self._image_soon.start()  # the dock is drawn first: new layers take napari most of a second
 
     # --- connections ---
 
@@ -130,10 +131,12 @@ class PromptWidget(PromptPanel):
     def _on_layers(self) -> None:
         for chooser in (self.image, self.labels, self.points, self.shapes):
             chooser.refresh()
-        if self.canvas.points not in self.viewer.layers or self.canvas.shapes not in self.viewer.layers:
+        made = (self.canvas.points, self.canvas.shapes)
+        if not self._image_soon.isActive() and any(layer not in self.viewer.layers for layer in made):
             self._prepare()
 
     def _on_image(self) -> None:
+        self._image_soon.stop()
         image = self.image.layer
         if image is not None:
             self._version += 1
@@ -324,7 +327,7 @@ class PromptWidget(PromptPanel):
 
     def close_session(self) -> None:
         """Stop the work and leave the viewer as it was, but for prompts and objects."""
-        for timer in (self._look_soon, self._ask_soon, self._layers_soon):
+        for timer in (self._image_soon, self._look_soon, self._ask_soon, self._layers_soon):
             timer.stop()
         _closer(self._jobs, self._listening)()
         self.canvas.close()
