@@ -44,7 +44,7 @@ class FakeEngine:
         grey = (255 * grey / max(grey.max(), 1)).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
 
-    def predict(self, key, prompts):
+    def predict(self, key, prompts, multimask):
         self.threads.add(threading.current_thread())
         self.asked.append(prompts)
         picture = self.seen[key]
@@ -54,7 +54,8 @@ class FakeEngine:
             if label == 0:
                 mask &= ~region(picture, y, x)
         masks = np.stack([ndi.binary_erosion(mask), mask, ndi.binary_dilation(mask)])
-        return Masks(masks, np.array([0.5, 0.9, 0.7], np.float32), np.zeros((3, 2, 2), np.float32))
+        iou, logits = np.array([0.5, 0.9, 0.7], np.float32), np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+        return Masks(masks, iou, logits) if multimask else Masks(masks[1:2], iou[1:2], logits[1:2])
 
     @staticmethod
     def centre(prompts):

@@ -29,8 +29,10 @@ def test_what_is_embedded_is_known_and_can_be_asked(checkpoint):
     assert not engine.knows("a")
     engine.embed("a", PIXELS, silent)
     assert engine.knows("a") and not engine.knows("b")
-    masks = engine.predict("a", Prompts(points=[(10, 20)]))
+    masks = engine.predict("a", Prompts(points=[(10, 20)]), multimask=True)
     assert masks.masks.shape == (3, 48, 64) and masks.iou.shape == (3,)
+    further = Prompts(points=[(10, 20), (1, 1)], mask=masks.logits[2])
+    assert engine.predict("a", further, multimask=False).masks.shape == (1, 48, 64)
     assert engine.picture("a").shape == (48, 64, 3) and engine.picture("a").dtype == np.uint8
 
 
@@ -63,7 +65,7 @@ def test_only_the_pictures_used_last_are_remembered(checkpoint):
     engine = LocalEngine(checkpoint, remember=2)
     engine.embed("a", PIXELS, silent)
     engine.embed("b", PIXELS, silent)
-    engine.predict("a", Prompts(points=[(1, 1)]))
+    engine.predict("a", Prompts(points=[(1, 1)]), multimask=True)
     engine.embed("c", PIXELS, silent)
     assert [engine.knows(key) for key in "abc"] == [True, False, True]
 

@@ -481,6 +481,17 @@ def test_another_image_gets_prompt_layers_of_its_own(open_dock, qtbot):
     assert [role(layer) for layer in viewer.layers].count("points") == 1
 
 
+def test_prompts_and_preview_lie_above_an_image_opened_later(open_dock, qtbot):
+    viewer, dock = open_dock(Image(picture(), name="first"))
+    click_on(qtbot, dock, (20, 20))
+    viewer.add_image(picture(), name="second")
+    settle(qtbot, dock)
+    dock.image.choose(viewer.layers["second"])
+    settle(qtbot, dock)
+    order = names(viewer)
+    assert order.index("second") < order.index("Samscape preview") < order.index("Prompt points")
+
+
 def test_a_pyramid_too_large_to_show_whole_is_written_at_full_resolution(open_dock, qtbot):
     small = np.kron(picture(), np.ones((16, 16), np.uint8))
     levels = [np.kron(small, np.ones((5, 5), np.uint8)), small]

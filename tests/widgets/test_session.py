@@ -15,6 +15,7 @@ from napari_samscape.widgets.session import Session, View
 
 PICTURE = np.array([[0, 0, 0, 0], [0, 5, 5, 0], [0, 5, 5, 0], [0, 0, 0, 0]])
 CLICK = Prompts(points=[(1, 1)])
+TWO_CLICKS = Prompts(points=[(1, 1), (2, 2)])
 ELSEWHERE = Prompts(points=[(0, 0)])
 
 
@@ -142,13 +143,53 @@ def test_the_users_choice_stands_until_the_object_is_done(session, bench):
     session.ask(CLICK)
     bench.finish()
     session.choose(2)
-    session.ask(Prompts(points=[(1, 1), (2, 2)]))
+    session.ask(Prompts(points=[(2, 1)]))
     bench.finish()
     assert session.state.chosen == 2 and session.state.picked
     session.ask(None)
     session.ask(CLICK)
     bench.finish()
     assert session.state.chosen == 1 and not session.state.picked
+
+
+def test_a_further_point_corrects_the_chosen_mask_and_gets_one_answer(session, bench, engine):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    session.choose(2)
+    chosen = session.state.masks.logits[2]
+    session.ask(TWO_CLICKS)
+    bench.finish()
+    np.testing.assert_array_equal(engine.asked[-1].mask, chosen)
+    np.testing.assert_array_equal(engine.asked[-1].points, TWO_CLICKS.points)
+    assert len(session.state.masks.iou) == 1 and session.state.chosen == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Prompts(points=[(2, 2), (1, 1)]),
+        Prompts(points=[(1, 1), (2, 2)], labels=[0, 1]),
+        Prompts(points=[(1, 1), (2, 2)], box=(0, 0, 3, 3)),
+        Prompts(points=[(1, 1), (2, 2)], mask=PICTURE == 5),
+        Prompts(points=[(2, 1)]),
+    ],
+    ids=["moved", "turned", "boxed", "drawn", "replaced"],
+)
+def test_prompts_that_do_more_than_go_on_are_a_new_question(session, bench, engine, other):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    session.ask(other)
+    bench.finish()
+    assert engine.asked[-1] is other
+
+
+def test_several_points_at_once_get_one_answer(session, bench):
+    session.look_at(view())
+    session.ask(TWO_CLICKS)
+    bench.finish()
+    assert len(session.state.masks.iou) == 1
 
 
 def test_the_masks_can_be_gone_through(session, bench):

@@ -77,6 +77,7 @@ class Canvas:
         if layer is None or layer not in self.viewer.layers or role(layer) is None:
             return None
         if same_place(layer, image):
+            self._raise(layer, image)
             return layer
         self.viewer.layers.remove(layer)
         return None
@@ -117,6 +118,15 @@ class Canvas:
         if active is not None:
             self.viewer.layers.selection = selected
             self.viewer.layers.selection.active = active
+
+    def _raise(self, layer: Layer, image: Image, below: Iterable[Layer | None] = ()) -> None:
+        """Bring a layer above an image that was opened after it was made, but below some others."""
+        layers = self.viewer.layers
+        if layers.index(layer) < layers.index(image):
+            layers.move(layers.index(layer), len(layers))
+        lowest = min((layers.index(other) for other in below if other in layers), default=len(layers))
+        if layers.index(image) < lowest < layers.index(layer):
+            layers.move(layers.index(layer), lowest)
 
     # --- tools ---
 
@@ -174,6 +184,7 @@ class Canvas:
             self.hide()
             self._preview = self._add_preview(unsqueezed(cut, plane), matrix, image)
             return
+        self._raise(preview, image, below=(self.points, self.shapes))
         preview.visible = False  # so that the new mask is never drawn in the old one's place
         preview.data = unsqueezed(cut, plane)
         preview.affine = matrix
@@ -192,9 +203,7 @@ class Canvas:
         )
         self._insert(preview)
         preview.editable = False
-        below = [i for i, layer in enumerate(self.viewer.layers) if layer in (self.points, self.shapes)]
-        if below:
-            self.viewer.layers.move(len(self.viewer.layers) - 1, min(below))
+        self._raise(preview, image, below=(self.points, self.shapes))
         return preview
 
     def hide(self) -> None:

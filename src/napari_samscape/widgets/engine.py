@@ -31,8 +31,8 @@ class Engine(Protocol):
     def embed(self, key: Hashable, pixels: NDArray, progress: Progress) -> None:
         """Look at a picture, (y, x) or (y, x, c), and remember it under the key."""
 
-    def predict(self, key: Hashable, prompts: Prompts) -> Masks:
-        """Answer prompts about a picture that has been embedded."""
+    def predict(self, key: Hashable, prompts: Prompts, multimask: bool) -> Masks:
+        """Answer prompts about a picture that has been embedded, with three masks or with one."""
 
     def picture(self, key: Hashable) -> NDArray[np.uint8]:
         """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""
@@ -77,12 +77,12 @@ class LocalEngine:
         while len(self._seen) > self._remember:
             self._seen.popitem(last=False)
 
-    def predict(self, key: Hashable, prompts: Prompts) -> Masks:
-        """Answer prompts about a picture that has been embedded."""
+    def predict(self, key: Hashable, prompts: Prompts, multimask: bool) -> Masks:
+        """Answer prompts about a picture that has been embedded, with three masks or with one."""
         from napari_samscape.prediction.predict import predict
 
         self._seen.move_to_end(key)
-        return predict(self._loaded, self._seen[key][0], prompts)
+        return predict(self._loaded, self._seen[key][0], prompts, multimask=multimask)
 
     def picture(self, key: Hashable) -> NDArray[np.uint8]:
         """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
@@ -174,7 +175,8 @@ class Session:
         elif not engine.knows(view.key):
             self._start("Looking at the picture…", lambda progress: _embed(engine, view, progress), None)
         elif self.pending:
-            self._start("Finding the object…", lambda _: _predict(engine, view, prompts), prompts)
+            question = corrected(prompts, self._answer_to, self.state) if prompts else None
+            self._start("Finding the object…", lambda _: _predict(engine, view, question), prompts)
         else:
             self._show(phase="ready", text=_ready_text(self.state.masks))
 
@@ -194,7 +196,8 @@ class Session:
         if answer is not None and fits:
             masks, picture = answer
             self._answer_to = prompts
-            kept = self.state.picked and self.state.chosen < len(masks.iou)
+            before = self.state.masks
+            kept = self.state.picked and before is not None and len(before.iou) == len(masks.iou)
             chosen = self.state.chosen if kept else masks.best
             self.state = replace(self.state, masks=masks, chosen=chosen, picked=kept, picture=picture)
         self._next()
@@ -222,10 +225,32 @@ def _embed(engine: Engine, view: View, progress: Any) -> None:
 
 
 def _predict(engine: Engine, view: View, prompts: Any) -> tuple[Masks, Any]:
-    return engine.predict(view.key, prompts), engine.picture(view.key)
+    # One click may mean several things; a second prompt says which, and the models are trained accordingly.
+    parts = len(prompts.points) + (prompts.box is not None) + (prompts.mask is not None)
+    return engine.predict(view.key, prompts, multimask=parts == 1), engine.picture(view.key)
+
+
+def corrected(new: Prompts, old: Prompts | None, state: State) -> Prompts:
+    """Return the new prompts with the chosen mask as one more, if they are the old ones and further points.
+
+    Points that are added correct the mask that is shown; it goes to the model as low-resolution logits.
+    Where an outline was drawn, that is the mask prompt, and anything else is a new question.
+    """
+    if old is None or state.masks is None or new.mask is not None or old.mask is not None:
+        return new
+    count = len(old.points)
+    further = (
+        len(new.points) > count
+        and np.array_equal(new.points[:count], old.points)
+        and np.array_equal(new.labels[:count], old.labels)
+        and np.array_equal(new.box, old.box)
+    )
+    return replace(new, mask=state.masks.logits[state.chosen]) if further else new
 
 
 def _ready_text(masks: Masks | None) -> str:
     if masks is None:
         return "Click on an object, or draw a box round it."
-    return "Choose a mask, correct it, commit it."
+    return (
+        "Choose a mask, correct it, commit it." if len(masks.iou) > 1 else "Correct it further, or commit it."
+    )
