@@ -15,8 +15,19 @@ from napari_samscape.widgets.prompt import PromptWidget
 
 SIZE = (1280, 800)
 # Pixels (y, x) of the nuclei sample: nuclei to commit, and one that is left with its prompts.
-NUCLEI = [(53, 141), (22, 224), (62, 419), (95, 559), (144, 458), (165, 74), (252, 94), (293, 387)]
-PROMPTED, BESIDE = (380, 300), (420, 330)
+NUCLEI = [
+    (53, 527),
+    (119, 384),
+    (149, 449),
+    (179, 493),
+    (320, 543),
+    (365, 573),
+    (280, 129),
+    (378, 218),
+    (388, 663),
+]
+NUCLEI += [(353, 60), (203, 340), (17, 207), (24, 426), (457, 550)]
+PROMPTED = (199, 276)
 OUT = Path(__file__).parents[1] / "docs" / "images" / "napari_window.png"
 
 
@@ -46,12 +57,11 @@ def main() -> None:
     viewer.window.add_dock_widget(dock, name="Prompt (Samscape)")
     if options.model != "nano":
         dock.model.open(options.model)
+    wait_for(lambda: dock.session.state.phase == "ready")
     for y, x in NUCLEI:
         ask(dock, (y, x))
         dock.commit()
     ask(dock, PROMPTED)
-    dock.use("background")
-    ask(dock, BESIDE)
     dock.canvas.points.selected_data = set()
     viewer.reset_view()
     end = time.monotonic() + 1

@@ -318,6 +318,8 @@ def test_a_cut_shown_on_its_own_lies_where_it_was_cut():
     cut = Labels(unsqueezed(np.ones((2, 3), np.uint8), plane), affine=cut_matrix(image, plane, (4, 1)))
     assert cut.data.shape == (1, 2, 3)
     np.testing.assert_allclose(cut.data_to_world((0, 1, 2)), image.data_to_world((plane.position[0], 5, 3)))
+    thin = Labels(unsqueezed(np.ones((1, 2), np.uint8), plane), affine=cut_matrix(image, plane, (4, 1), 3))
+    np.testing.assert_allclose(thin.data_to_world((0, 0, 1)), image.data_to_world((plane.position[0], 4, 4)))
 
 
 # --- ids ------------------------------------------------------------------------------------------------

@@ -502,6 +502,16 @@ def test_a_pyramid_too_large_to_show_whole_is_written_at_full_resolution(open_do
     np.testing.assert_array_equal(viewer.layers["big objects"].data, levels[0] == 100)
 
 
+def test_the_preview_of_a_large_object_is_thinned_out_but_in_place(open_dock, qtbot):
+    pixels = np.zeros((3000, 2500), np.uint8)
+    pixels[100:2900, 200:2400] = 1
+    viewer, dock = open_dock(Image(pixels))
+    click_on(qtbot, dock, (1000, 1000))
+    preview = viewer.layers["Samscape preview"]
+    assert max(preview.data.shape) <= 1024
+    np.testing.assert_allclose(preview.extent.world, [[100, 200], [2900, 2400]], atol=5)
+
+
 # --- things that go away --------------------------------------------------------------------------------
 
 

@@ -38,6 +38,8 @@ BOX_COLOUR = "#ffb000"
 PREVIEW_COLOURS = DirectLabelColormap(
     color_dict={None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: (1.0, 0.69, 0.0, 0.35), 2: (1.0, 0.69, 0.0, 1.0)}
 )
+PREVIEW_SIDE = 1024
+"""The preview of a larger object is thinned out to this many pixels: it is redrawn with every click."""
 HANDLE = 11
 """Size of a point on the screen, in pixels."""
 
@@ -177,8 +179,9 @@ class Canvas:
                 self._preview.visible = False
             return
         y0, x0, y1, x1 = bounding_box(mask)
-        cut = _with_outline(mask[y0:y1, x0:x1])
-        matrix = cut_matrix(image, plane, (y0, x0))
+        step = -(-max(y1 - y0, x1 - x0) // PREVIEW_SIDE)
+        cut = _with_outline(mask[y0:y1:step, x0:x1:step])
+        matrix = cut_matrix(image, plane, (y0, x0), step)
         preview = self._preview
         if preview is None or preview not in self.viewer.layers or preview.ndim != image.ndim:
             self.hide()

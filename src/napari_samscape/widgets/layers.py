@@ -200,7 +200,7 @@ def same_place(one: Layer, other: Layer) -> bool:
     return one.ndim == other.ndim and np.allclose(world_matrix(one), world_matrix(other))
 
 
-def cut_matrix(layer: Layer, plane: Plane, corner: tuple[int, int] = (0, 0)) -> NDArray:
+def cut_matrix(layer: Layer, plane: Plane, corner: tuple[int, int] = (0, 0), step: int = 1) -> NDArray:
     """Affine that puts a cut of the plane, with one pixel along the other axes, in its place in the world.
 
     Parameters
@@ -211,6 +211,8 @@ def cut_matrix(layer: Layer, plane: Plane, corner: tuple[int, int] = (0, 0)) -> 
         The plane.
     corner : tuple of int
         Plane coordinates (y, x) of the cut's first pixel.
+    step : int
+        The cut has every step-th pixel only.
 
     Returns
     -------
@@ -219,7 +221,7 @@ def cut_matrix(layer: Layer, plane: Plane, corner: tuple[int, int] = (0, 0)) -> 
     local = np.eye(layer.ndim + 1)
     local[:-1, -1] = plane.to_data(np.array([corner], dtype=float))[0]
     for axis, factor in zip(plane.axes, plane.factor, strict=True):
-        local[axis, axis] = factor
+        local[axis, axis] = factor * step
     matrix: NDArray = world_matrix(layer) @ local
     return matrix
 

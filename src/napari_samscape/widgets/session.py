@@ -251,6 +251,6 @@ def corrected(new: Prompts, old: Prompts | None, state: State) -> Prompts:
 def _ready_text(masks: Masks | None) -> str:
     if masks is None:
         return "Click on an object, or draw a box round it."
-    return (
-        "Choose a mask, correct it, commit it." if len(masks.iou) > 1 else "Correct it further, or commit it."
-    )
+    if len(masks.iou) == 1:
+        return "Correct it further, or commit it."
+    return "Choose a mask, correct it, commit it."
