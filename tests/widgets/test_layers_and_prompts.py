@@ -233,9 +233,18 @@ def test_a_path_is_a_mask_prompt_as_wide_as_its_line():
     assert mask[4].all()
 
 
+def test_shapes_without_an_area_do_not_count():
+    """napari shows them while they are being drawn."""
+    image = Image(np.zeros((9, 9)))
+    line = np.array([[2, 2], [2, 5], [2, 4]])
+    assert prompts(image, shapes=Shapes([line], shape_type="polygon")) is None
+    flat = np.array([[2, 2], [2, 5], [2, 5], [2, 2]])
+    assert prompts(image, shapes=Shapes([flat], shape_type="rectangle")) is None
+
+
 def test_a_shape_beside_the_picture_is_refused():
     image = Image(np.zeros((4, 4)))
-    with pytest.raises(InputError, match="covers no pixel"):
+    with pytest.raises(InputError, match="lies outside the picture"):
         prompts(image, shapes=Shapes([SQUARE + 50], shape_type="polygon"))
 
 

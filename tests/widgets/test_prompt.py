@@ -363,6 +363,28 @@ def test_a_real_drag_draws_a_box(open_dock, qtbot):
     np.testing.assert_array_equal(dock.session.state.mask, picture() == 200)
 
 
+def test_a_real_drag_draws_an_outline(open_dock, qtbot, told):
+    image = Image(picture(), name="cells", rotate=15)
+    viewer, dock = open_dock(image, show=True)
+    viewer.reset_view()
+    dock.tools.buttons["add_polygon_lasso"].click()
+    qtbot.wait(100)
+    native = viewer.window._qt_viewer.canvas.native
+    corners = [(42, 8), (42, 30), (42, 55), (53, 55), (53, 30), (53, 8), (45, 8)]
+    positions = [canvas_position(viewer, image.data_to_world(corner)) for corner in corners]
+    QTest.mousePress(native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, positions[0])
+    for position in positions[1:]:
+        QTest.mouseMove(native, position)
+        qtbot.wait(60)
+    QTest.mouseRelease(native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, positions[-1])
+    settle(qtbot, dock)
+    assert told == []
+    inside = np.zeros((64, 64), bool)
+    inside[43:53, 9:55] = True
+    assert (dock.session._prompts.mask == inside).mean() > 0.95
+    np.testing.assert_array_equal(dock.session.state.mask, picture() == 200)
+
+
 def test_keys_typed_on_the_canvas_reach_the_dock(open_dock, qtbot):
     viewer, dock = open_dock(Image(picture()), show=True)
     native = viewer.window._qt_viewer.canvas.native
@@ -642,7 +664,7 @@ def test_an_outline_beside_the_picture_is_told_in_a_sentence(open_dock, qtbot, t
     _, dock = open_dock(Image(picture()))
     dock.canvas.shapes.add_polygons([[100, 100], [100, 110], [110, 110]])
     settle(qtbot, dock)
-    assert told == ["The shape drawn covers no pixel of the picture."]
+    assert told == ["The shape drawn lies outside the picture."]
 
 
 def test_a_picture_that_cannot_be_used_is_told_in_a_sentence(open_dock, qtbot, told):

@@ -265,20 +265,22 @@ def foreground(points: Points) -> NDArray[np.int64]:
 def _drawn(
     image: Image, plane: Plane, world_point: Sequence[float], shapes: Shapes | None
 ) -> tuple[NDArray | None, NDArray[np.bool_] | None]:
-    """Box (4,) and mask (y, x) of the shapes on the plane."""
+    """Box (4,) and mask (y, x) of the shapes on the plane; what has no area (yet) does not count."""
     box, mask = None, None
     for kind, vertices, width in _shapes_of(shapes):
         data = to_layer(vertices, shapes, image, world_point)
         if not plane.holds(data).all():
             continue
         corners = plane.from_data(data)
+        low, high = corners.min(axis=0), corners.max(axis=0)
         if kind == "rectangle":
-            box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
-        else:
-            mask = mask if mask is not None else np.zeros(plane.shape, dtype=bool)
-            mask |= _drawn_mask(kind, corners, width, plane.shape)
-    if mask is not None and not mask.any():
-        raise InputError("The shape drawn covers no pixel of the picture.")
+            box = np.concatenate([low, high]) if (high > low).all() else box
+            continue
+        if (high < 0).any() or (low > np.asarray(plane.shape) - 1).any():
+            raise InputError("The shape drawn lies outside the picture.")
+        drawn = _drawn_mask(kind, corners, width, plane.shape)
+        if drawn.any():
+            mask = drawn if mask is None else mask | drawn
     return box, mask
 
 
@@ -296,7 +298,7 @@ def _drawn_mask(kind: str, corners: NDArray, width: float, shape: tuple[int, int
     if kind == "ellipse":
         corners = _ellipse(corners)
     if kind not in ("path", "line"):
-        return polygon2mask(shape, corners)
+        return polygon2mask(shape, corners) if _area(corners) > 0 else np.zeros(shape, dtype=bool)
     mask = np.zeros(shape, dtype=bool)
     brush = np.argwhere(disk(max(1, round(width / 2)))) - max(1, round(width / 2))
     ends = np.rint(corners).astype(int)
@@ -306,6 +308,12 @@ def _drawn_mask(kind: str, corners: NDArray, width: float, shape: tuple[int, int
         inside = ((pixels >= 0) & (pixels < shape)).all(axis=1)
         mask[tuple(pixels[inside].T)] = True
     return mask
+
+
+def _area(corners: NDArray) -> float:
+    """Area of a polygon, by the shoelace formula."""
+    (y, x), (next_y, next_x) = corners.T, np.roll(corners, -1, axis=0).T
+    return abs(float((y * next_x - next_y * x).sum())) / 2
 
 
 def _ellipse(corners: NDArray) -> NDArray:
