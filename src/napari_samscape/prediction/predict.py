@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,6 +110,55 @@ def decode_points(
     kinds = np.full(len(shown), FOREGROUND) if labels is None else np.asarray(labels)
     given = torch.as_tensor(kinds.reshape(-1, 1), dtype=torch.int64, device=model.device)
     return model.decode(_encoded(embedding), PromptTensors(where, given), MULTI)
+
+
+@torch.inference_mode()
+def decode(
+    model: Sam, embedding: Embedding, prompts: Sequence[Prompts], *, multimask: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Masks for many objects at once, whose prompts have the same parts.
+
+    Parameters
+    ----------
+    model : Sam
+    embedding : Embedding
+    prompts : sequence of Prompts, length b, not empty
+        In pixels of the picture; all with the same number of points, and all or none with a box or a mask.
+    multimask : bool
+        Three masks for each object, or one.
+
+    Returns
+    -------
+    logits : Tensor, shape (b, n, h, w)
+        At low resolution; see `upscale`, and `prediction.enlarge` where masks are small.
+    iou : Tensor, shape (b, n)
+        Predicted.
+
+    Raises
+    ------
+    InputError
+        If the prompts differ in their parts, one lies outside the picture, or a mask has the wrong size.
+    """
+    parts = {(len(p.points), p.box is None, p.mask is None) for p in prompts}
+    if len(parts) != 1:
+        raise InputError(
+            "Prompts decoded together must be alike: as many points, and all or none with a box or mask."
+        )
+    for prompt in prompts:
+        prompt.check_inside(embedding.image_shape)
+    each = [_prompt_tensors(model, embedding, prompt) for prompt in prompts]
+    together = PromptTensors(
+        torch.cat([one.points for one in each]),
+        torch.cat([one.labels for one in each]),
+        _joined([one.boxes for one in each]),
+        _joined([one.masks for one in each]),
+    )
+    return model.decode(_encoded(embedding), together, MULTI if multimask else SINGLE)
+
+
+def _joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    given = [tensor for tensor in tensors if tensor is not None]
+    return torch.cat(given) if given else None
 
 
 def upscale(logits: Tensor, embedding: Embedding, model: Sam) -> Tensor:
