@@ -145,7 +145,7 @@ def test_a_large_array_without_levels_is_read_with_a_stride():
 
 def prompts(image, points=None, shapes=None, **dims):
     view = shown(image, **dims)
-    return prompts_on(image, plane_of(image, view), view.point, points, shapes)
+    return prompts_on(image, plane_of(image, view), view, points, shapes)
 
 
 def test_no_prompt_is_none():
@@ -169,7 +169,7 @@ def test_points_without_the_feature_are_all_foreground():
 def test_points_go_through_world_coordinates():
     """A rotated, scaled, shifted image: world (10, 20) is its origin, and its rows run along world x."""
     image = Image(np.zeros((4, 4)), scale=(2, 2), rotate=90, translate=(10, 20))
-    world = to_layer(np.array([[1.0, 3.0]]), image, Points(ndim=2), (0, 0))
+    world = to_layer(np.array([[1.0, 3.0]]), image, Points(ndim=2), shown(image))
     np.testing.assert_allclose(world, [[10 - 6, 20 + 2]])
     np.testing.assert_allclose(prompts(image, points_layer(world)).points, [[1, 3]])
 
@@ -331,6 +331,27 @@ def test_a_cut_shown_on_its_own_lies_where_it_was_cut():
     np.testing.assert_allclose(thin.data_to_world((0, 0, 1)), image.data_to_world((plane.position[0], 4, 4)))
 
 
+def test_layers_may_measure_in_different_units():
+    """The same place in micrometres and in nanometres; the viewer then counts in nanometres."""
+    image = Image(np.zeros((3, 4, 4)), scale=(2, 1, 1), units=("um",) * 3)
+    points = points_layer([[4000, 1000, 3000]], units=("nm",) * 3)
+    labels = Labels(np.zeros((3, 4, 4), np.int32), scale=(2000, 1000, 1000), units=("nm",) * 3)
+    dims = shown(image, points, labels)
+    dims.set_point(0, 4000)
+    plane = plane_of(image, dims)
+    assert plane.position[0] == 2
+    np.testing.assert_allclose(prompts_on(image, plane, dims, points, None).points, [[1, 3]])
+    write_object(labels, 7, Found(OBJECT, image, plane), dims, over=False)
+    np.testing.assert_array_equal(labels.data[2], OBJECT * 7)
+
+
+def test_labels_that_cannot_be_written_to_say_so():
+    data = np.zeros((4, 4), np.int32)
+    data.flags.writeable = False
+    with pytest.raises(InputError, match="'fixed' cannot be written to: assignment destination is read-only"):
+        write(Labels(data, name="fixed"), Image(np.zeros((4, 4))))
+
+
 # --- ids ------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +380,14 @@ def test_a_large_layer_is_searched_once_only(monkeypatch):
     labels, free = Labels(np.zeros((4, 4), np.int32)), FreeIds()
     assert [free.next(labels), free.next(labels)] == [4, 4]
     assert len(searched) == 1
+
+
+def test_the_highest_id_is_found_piece_by_piece(monkeypatch, tmp_path):
+    zarr = pytest.importorskip("zarr")
+    monkeypatch.setattr("napari_samscape.widgets.labels.SMALL", 10)
+    array = zarr.create_array(tmp_path / "labels.zarr", shape=(9, 4), dtype="int32", fill_value=0)
+    array[5, 2] = 33
+    assert FreeIds().next(Labels(array)) == 34
 
 
 def test_a_data_type_without_room_says_so():

@@ -19,6 +19,7 @@ from napari_samscape.widgets.layers import (
     FOREGROUND,
     Plane,
     cut_matrix,
+    data_shape,
     placed_like,
     same_place,
     to_layer,
@@ -165,8 +166,8 @@ class Canvas:
             items = [layer.data] if isinstance(layer, Points) else list(layer.data)
             if isinstance(layer, Points):
                 items = [point[None] for point in layer.data]
-            world = self.viewer.dims.point
-            here = [plane.holds(to_layer(item, layer, image, world)).all() for item in items]
+            dims = self.viewer.dims
+            here = [plane.holds(to_layer(item, layer, image, dims)).all() for item in items]
             layer.selected_data = set(np.flatnonzero(here).tolist())
             layer.remove_selected()
 
@@ -255,7 +256,7 @@ def _paint(points: Points) -> None:
 
 def _pixel(image: Image) -> float:
     """Scale, in data pixels, at which a picture of 500 pixels has things at their usual size."""
-    return max(min(image.level_shapes[0][-2:]) / 500, 0.05)
+    return max(min(data_shape(image)[-2:]) / 500, 0.05)
 
 
 def _with_outline(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

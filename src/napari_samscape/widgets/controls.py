@@ -122,7 +122,10 @@ class MaskRow(QWidget):
             here = index < len(pictures)
             button.setEnabled(here)
             button.setIcon(QIcon(_pixmap(pictures[index])) if here else QIcon())
-            button.setText(f"{index + 1}  ·  IoU {iou[index]:.2f}" if here else f"{index + 1}")
+            text = f"{index + 1}"
+            if here:  # the model only predicts it, and may predict more than there can be
+                text += f"  ·  IoU {min(max(iou[index], 0), 1):.2f}"
+            button.setText(text)
             button.setChecked(here and index == chosen)
 
     def choose(self, chosen: int) -> None:

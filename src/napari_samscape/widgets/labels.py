@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.widgets.layers import Plane, data_shape, plane_of, to_layer
+from napari_samscape.widgets.layers import Plane, data_shape, levels, plane_of, to_layer
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -58,7 +57,10 @@ class FreeIds:
 
 
 def _highest(labels: Labels) -> int:
-    return int(np.asarray(labels.data.max())) if labels.data.size else 0
+    """Highest id, read piece by piece along the first axis: the data may be on disk and large."""
+    data = levels(labels)[0]
+    rows = max(1, SMALL * data.shape[0] // max(1, int(np.prod(data.shape))))
+    return max((int(np.max(data[i : i + rows], initial=0)) for i in range(0, data.shape[0], rows)), default=0)
 
 
 def _painted(atom: Any) -> int:
@@ -69,7 +71,12 @@ def _painted(atom: Any) -> int:
 
 def new_labels(image: Image) -> NDArray[np.int32]:
     """Empty labels for an image: its shape, without the axis of an RGB image's colours."""
-    return np.zeros(data_shape(image), dtype=np.int32)
+    try:
+        return np.zeros(data_shape(image), dtype=np.int32)  # memory is only taken where it is written to
+    except MemoryError:
+        raise InputError(
+            f"There is no memory for labels of the size of '{image.name}'; choose a Labels layer on disk."
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +110,7 @@ def write_object(labels: Labels, value: int, found: Found, dims: Any, *, over: b
         How many pixels were written; those that had the id already do not count.
     """
     target = plane_of(labels, dims, full_resolution=True)
-    corner, cut = carried(found.mask, *_between(labels, target, found, dims.point), target.shape)
+    corner, cut = carried(found.mask, *_between(labels, target, found, dims), target.shape)
     where: list[Any] = list(target.position)
     for axis, start, size in zip(target.axes, corner, cut.shape, strict=True):
         where[axis] = slice(start, start + size)
@@ -114,16 +121,17 @@ def write_object(labels: Labels, value: int, found: Found, dims: Any, *, over: b
         return 0
     indices = [np.full(len(rows), i) for i in target.position]
     indices[target.axes[0]], indices[target.axes[1]] = rows + corner[0], columns + corner[1]
-    labels.data_setitem(tuple(indices), value)
+    try:
+        labels.data_setitem(tuple(indices), value)
+    except (NotImplementedError, OSError, TypeError, ValueError) as problem:
+        raise InputError(f"The layer '{labels.name}' cannot be written to: {problem}.") from None
     return len(rows)
 
 
-def _between(
-    labels: Labels, target: Plane, found: Found, world_point: Sequence[float]
-) -> tuple[NDArray, NDArray]:
+def _between(labels: Labels, target: Plane, found: Found, dims: Any) -> tuple[NDArray, NDArray]:
     """Matrix (2, 2) and shift (2,) from pixels of the labels' plane to those of the image's plane."""
     corners = target.to_data(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
-    origin, down, right = found.plane.from_data(to_layer(corners, labels, found.image, world_point))
+    origin, down, right = found.plane.from_data(to_layer(corners, labels, found.image, dims))
     return np.stack([down - origin, right - origin], axis=1), origin
 
 

@@ -93,7 +93,8 @@ def plane_of(layer: Image | Labels, dims: Any, *, full_resolution: bool = False)
     if len(axes) != 2 or axes[0] < 0:
         raise InputError(f"The view shows an axis that the layer '{layer.name}' does not have.")
     shape = data_shape(layer)
-    position = np.rint(layer.world_to_data(dims.point)).astype(int)
+    point = np.asarray(dims.point) * _units(dims.units, layer.units, dims.ndim)
+    position = np.rint(layer.world_to_data(point)).astype(int)
     position[list(axes)] = 0
     if ((position < 0) | (position >= shape)).any():
         raise InputError(f"The sliders stand outside the layer '{layer.name}'.")
@@ -152,19 +153,31 @@ def read_plane(arrays: Sequence[Any], plane: Plane) -> NDArray:
     return np.asarray(array[tuple(index)])
 
 
-def to_layer(points: NDArray, source: Layer, target: Layer, world_point: Sequence[float]) -> NDArray:
+def to_layer(points: NDArray, source: Layer, target: Layer, dims: Any) -> NDArray:
     """Carry data coordinates of one layer, shape (n, source.ndim), to those of another, (n, target.ndim).
 
-    Where the source has fewer dimensions than the target, its points lie wherever the sliders stand:
-    ``world_point``, one number per dimension of the viewer.
+    Where the source has fewer dimensions than the target, its points lie wherever the sliders of ``dims``
+    stand. Layers may measure the world in different units (micrometres and nanometres, say).
     """
     points = np.asarray(points, dtype=float).reshape(-1, source.ndim)
-    world = _apply(world_matrix(source), points)
+    world = _apply(world_matrix(source), points) * _units(source.units, dims.units, source.ndim)
     missing = target.ndim - source.ndim
     if missing > 0:
-        leading = np.asarray(world_point, dtype=float)[-target.ndim :][:missing]
+        leading = np.asarray(dims.point, dtype=float)[-target.ndim :][:missing]
         world = np.hstack([np.tile(leading, (len(points), 1)), world])
-    return _apply(np.linalg.inv(world_matrix(target)), world[:, -target.ndim :])
+    world = world[:, -target.ndim :] * _units(dims.units, target.units, target.ndim)
+    return _apply(np.linalg.inv(world_matrix(target)), world)
+
+
+def _units(before: Sequence[Any] | None, after: Sequence[Any] | None, ndim: int) -> NDArray:
+    """Factors, shape (ndim,), from one set of units to another; 1 where they do not compare, as in napari."""
+    factors = np.ones(ndim)
+    for i in range(1, ndim + 1):
+        if before is None or after is None or i > min(len(before), len(after)) or before[-i] == after[-i]:
+            continue
+        if before[-i].is_compatible_with(after[-i]):
+            factors[-i] = (1 * before[-i]).to(after[-i]).magnitude
+    return factors
 
 
 def world_matrix(layer: Layer) -> NDArray:
@@ -197,7 +210,9 @@ def placed_like(layer: Layer) -> dict[str, Any]:
 
 def same_place(one: Layer, other: Layer) -> bool:
     """Whether two layers have the same dimensions and transforms, so that their data coordinates agree."""
-    return one.ndim == other.ndim and np.allclose(world_matrix(one), world_matrix(other))
+    if one.ndim != other.ndim or tuple(one.units) != tuple(other.units):
+        return False
+    return np.allclose(world_matrix(one), world_matrix(other))
 
 
 def cut_matrix(layer: Layer, plane: Plane, corner: tuple[int, int] = (0, 0), step: int = 1) -> NDArray:
@@ -232,25 +247,23 @@ def unsqueezed(cut: NDArray, plane: Plane) -> NDArray:
 
 
 def prompts_on(
-    image: Image, plane: Plane, world_point: Sequence[float], points: Points | None, shapes: Shapes | None
+    image: Image, plane: Plane, dims: Any, points: Points | None, shapes: Shapes | None
 ) -> Prompts | None:
     """Collect what the prompt layers hold on this plane, in plane coordinates; None where it is nothing.
 
     The newest rectangle is the box; all other closed shapes and paths together are the mask prompt.
     """
-    clicks, kinds = _clicks(image, plane, world_point, points)
-    box, mask = _drawn(image, plane, world_point, shapes)
+    clicks, kinds = _clicks(image, plane, dims, points)
+    box, mask = _drawn(image, plane, dims, shapes)
     if len(clicks) == 0 and box is None and mask is None:
         return None
     return Prompts(points=clicks, labels=kinds, box=box, mask=mask)
 
 
-def _clicks(
-    image: Image, plane: Plane, world_point: Sequence[float], points: Points | None
-) -> tuple[NDArray, NDArray]:
+def _clicks(image: Image, plane: Plane, dims: Any, points: Points | None) -> tuple[NDArray, NDArray]:
     if points is None or len(points.data) == 0:
         return np.zeros((0, 2)), np.zeros(0)
-    data = to_layer(points.data, points, image, world_point)
+    data = to_layer(points.data, points, image, dims)
     here = plane.holds(data)
     return plane.from_data(data[here]), foreground(points)[here]
 
@@ -263,12 +276,12 @@ def foreground(points: Points) -> NDArray[np.int64]:
 
 
 def _drawn(
-    image: Image, plane: Plane, world_point: Sequence[float], shapes: Shapes | None
+    image: Image, plane: Plane, dims: Any, shapes: Shapes | None
 ) -> tuple[NDArray | None, NDArray[np.bool_] | None]:
     """Box (4,) and mask (y, x) of the shapes on the plane; what has no area (yet) does not count."""
     box, mask = None, None
     for kind, vertices, width in _shapes_of(shapes):
-        data = to_layer(vertices, shapes, image, world_point)
+        data = to_layer(vertices, shapes, image, dims)
         if not plane.holds(data).all():
             continue
         corners = plane.from_data(data)

@@ -48,7 +48,7 @@ class PromptPanel(QWidget):
         self._masks_shown: Any = None
         self.image = LayerChooser(viewer, lambda layer: isinstance(layer, Image))
         self.model = ModelChooser()
-        self.labels = LayerChooser(viewer, _users(Labels), "New layer")
+        self.labels = LayerChooser(viewer, _writable, "New layer")
         self.points = LayerChooser(viewer, _users(Points), "Made for you")
         self.shapes = LayerChooser(viewer, _users(Shapes), "Made for you")
         self.tools, self.masks, self.status = ToolRow(), MaskRow(), StatusRow()
@@ -110,6 +110,11 @@ class PromptPanel(QWidget):
 def _users(kind: type[Layer]) -> Callable[[Layer], bool]:
     """Layers of a kind that were not made by the dock itself."""
     return lambda layer: isinstance(layer, kind) and role(layer) is None
+
+
+def _writable(layer: Layer) -> bool:
+    """Labels that objects can go to: napari itself cannot write into a pyramid."""
+    return _users(Labels)(layer) and not layer.multiscale
 
 
 def _form() -> QFormLayout:

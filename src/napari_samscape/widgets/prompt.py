@@ -194,7 +194,7 @@ class PromptWidget(PromptPanel):
             return
         found = None
         try:
-            found = prompts_on(image, plane, self.viewer.dims.point, self.canvas.points, self.canvas.shapes)
+            found = prompts_on(image, plane, self.viewer.dims, self.canvas.points, self.canvas.shapes)
         except InputError as problem:
             _tell(problem)
         self.session.ask(found)

@@ -8,6 +8,7 @@ one that does not runs to its end, unheard.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -128,5 +129,6 @@ class Jobs(QObject):
 
 def _step_back() -> None:
     """Let the canvas go first: Linux gives single threads a priority, and torch's threads inherit it."""
-    with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, 5)
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.nice(5)
