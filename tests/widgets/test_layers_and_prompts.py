@@ -218,6 +218,22 @@ def test_a_polygon_is_a_mask_prompt():
     assert mask[2, 2] and not mask[0].any() and not mask[4].any()
 
 
+def test_an_outline_alone_brings_the_box_round_it():
+    """The models know masks only beside other prompts."""
+    image, outline = Image(np.zeros((5, 5))), Shapes([SQUARE], shape_type="polygon")
+    alone = prompts(image, shapes=outline)
+    np.testing.assert_array_equal(alone.box, [1, 1, 3, 3])
+    with_a_click = prompts(image, points_layer([[2, 2]]), outline)
+    assert with_a_click.box is None and with_a_click.mask is not None
+
+
+def test_a_path_alone_brings_points_on_it():
+    image = Image(np.zeros((20, 20)))
+    found = prompts(image, shapes=Shapes([[[4, 3], [4, 15]]], shape_type="path"))
+    np.testing.assert_allclose(found.points, [[4, 5], [4, 9], [4, 13]])
+    assert found.labels.all() and found.box is None and found.mask[4, 9]
+
+
 def test_an_ellipse_is_a_mask_prompt_without_its_corners():
     image = Image(np.zeros((21, 21)))
     corners = np.array([[0, 0], [0, 20], [20, 20], [20, 0]])

@@ -246,7 +246,7 @@ def test_a_box_and_an_outline_are_prompts_too(open_dock, qtbot):
     assert len(shapes.data) == 0
     shapes.add_polygons([[42, 8], [42, 50], [52, 50], [52, 8]])
     settle(qtbot, dock)
-    assert dock.session._prompts.mask.any() and dock.session._prompts.box is None
+    assert dock.session._prompts.mask[47, 20] and not dock.session._prompts.mask[20, 20]
     np.testing.assert_array_equal(dock.session.state.mask, picture() == 200)
 
 

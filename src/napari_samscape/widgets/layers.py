@@ -9,7 +9,7 @@ of its other axes, possibly at a coarser level. A pixel's centre lies at its int
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FEATURE = "prompt"
 FOREGROUND, BACKGROUND = "foreground", "background"
+OPEN = ("path", "line")
+"""napari's shapes that enclose nothing."""
 
 LARGE_SIDE = 4096
 """Longest side, in pixels, up to which a plane is shown to the model at full resolution."""
@@ -254,7 +256,11 @@ def prompts_on(
     The newest rectangle is the box; all other closed shapes and paths together are the mask prompt.
     """
     clicks, kinds = _clicks(image, plane, dims, points)
-    box, mask = _drawn(image, plane, dims, shapes)
+    drawn = _drawn(image, plane, dims, shapes)
+    box, mask = drawn.box, drawn.mask
+    if mask is not None and box is None and len(clicks) == 0:
+        # The models know masks only beside other prompts: alone, one finds next to nothing.
+        clicks, kinds, box = drawn.along, np.ones(len(drawn.along)), drawn.around
     if len(clicks) == 0 and box is None and mask is None:
         return None
     return Prompts(points=clicks, labels=kinds, box=box, mask=mask)
@@ -275,11 +281,19 @@ def foreground(points: Points) -> NDArray[np.int64]:
     return (points.features[FEATURE].to_numpy() != BACKGROUND).astype(np.int64)
 
 
-def _drawn(
-    image: Image, plane: Plane, dims: Any, shapes: Shapes | None
-) -> tuple[NDArray | None, NDArray[np.bool_] | None]:
-    """Box (4,) and mask (y, x) of the shapes on the plane; what has no area (yet) does not count."""
-    box, mask = None, None
+@dataclass
+class _Drawn:
+    """What the shapes on a plane say, in plane coordinates."""
+
+    box: NDArray | None = None  # (4,), the newest rectangle
+    mask: NDArray[np.bool_] | None = None  # (y, x), all else
+    around: NDArray | None = None  # (4,), box round the newest closed shape
+    along: NDArray = field(default_factory=lambda: np.zeros((0, 2)))  # (n, 2), points on the newest path
+
+
+def _drawn(image: Image, plane: Plane, dims: Any, shapes: Shapes | None) -> _Drawn:
+    """Read the shapes on the plane; what has no area (yet) does not count."""
+    found = _Drawn()
     for kind, vertices, width in _shapes_of(shapes):
         data = to_layer(vertices, shapes, image, dims)
         if not plane.holds(data).all():
@@ -287,14 +301,27 @@ def _drawn(
         corners = plane.from_data(data)
         low, high = corners.min(axis=0), corners.max(axis=0)
         if kind == "rectangle":
-            box = np.concatenate([low, high]) if (high > low).all() else box
+            found.box = np.concatenate([low, high]) if (high > low).all() else found.box
             continue
         if (high < 0).any() or (low > np.asarray(plane.shape) - 1).any():
             raise InputError("The shape drawn lies outside the picture.")
-        drawn = _drawn_mask(kind, corners, width, plane.shape)
-        if drawn.any():
-            mask = drawn if mask is None else mask | drawn
-    return box, mask
+        mask = _drawn_mask(kind, corners, width, plane.shape)
+        if not mask.any():
+            continue
+        found.mask = mask if found.mask is None else mask | found.mask
+        if kind in OPEN:
+            found.along = _points_along(corners, plane.shape)
+        else:
+            found.around = np.concatenate([low, high])
+    return found
+
+
+def _points_along(corners: NDArray, shape: tuple[int, int], count: int = 3) -> NDArray:
+    """Points at even distances on a path, (count, 2), not quite at its ends; those outside are left out."""
+    lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1))])
+    where = (np.arange(count) + 0.5) / count * lengths[-1]
+    points = np.stack([np.interp(where, lengths, corners[:, axis]) for axis in (0, 1)], axis=1)
+    return points[((points >= 0) & (points <= np.asarray(shape) - 1)).all(axis=1)]
 
 
 def _shapes_of(shapes: Shapes | None) -> list[tuple[str, NDArray, float]]:
@@ -310,7 +337,7 @@ def _drawn_mask(kind: str, corners: NDArray, width: float, shape: tuple[int, int
 
     if kind == "ellipse":
         corners = _ellipse(corners)
-    if kind not in ("path", "line"):
+    if kind not in OPEN:
         return polygon2mask(shape, corners) if _area(corners) > 0 else np.zeros(shape, dtype=bool)
     mask = np.zeros(shape, dtype=bool)
     brush = np.argwhere(disk(max(1, round(width / 2)))) - max(1, round(width / 2))
