@@ -195,6 +195,21 @@ class TestTraining:
         unused = {name for name, p in model.named_parameters() if p.grad is None}
         assert unused == {"prompt_encoder.no_mask_embed.weight"}  # nano draws 'no mask' instead
 
+    def test_a_part_can_be_trained_alone(self, config: Config, discs) -> None:
+        config = replace(config, minutes=60, parts=("mask_decoder.iou_prediction_head",))
+        state = new_state(config)
+        before = {k: v.clone() for k, v in state.model.state_dict().items()}
+        crop = cut(make_picture(*discs, "d"), 64, np.array([45.0, 45.0]), np.eye(2))
+        question = ask(crop, 2, np.random.default_rng(0))
+        assert question is not None
+        one_step(state, collate([question]), config)
+        changed = {k for k, v in state.model.state_dict().items() if not torch.equal(v, before[k])}
+        assert changed and all(k.startswith("mask_decoder.iou_prediction_head") for k in changed)
+
+    def test_a_part_that_is_not_there_is_refused(self, config: Config) -> None:
+        with pytest.raises(InputError, match="begins with image_decoder"):
+            new_state(replace(config, parts=("image_decoder",)))
+
     def test_a_run_writes_weights_that_load_and_goes_on(self, config: Config) -> None:
         lines: list[str] = []
         path = train(config, report=lines.append)

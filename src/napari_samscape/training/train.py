@@ -48,6 +48,7 @@ class Config:
     sources: tuple[Source, ...]
     out: str = "runs/nano"
     start: str = ""  # a checkpoint to begin with
+    parts: tuple[str, ...] = ()  # train only weights whose names begin so; all where left out
     minutes: float = 60.0
     batch: int = 8  # crops
     crop: int = 256  # pixels
@@ -82,6 +83,7 @@ def read_config(path: Path) -> Config:
             raise InputError(f"{path} has a key '{key}', which is none of {', '.join(sorted(known))}.")
     try:
         values["sources"] = tuple(Source(**row) for row in values.get("sources", []))
+        values["parts"] = tuple(values.get("parts", ()))
         return Config(**values, folder=path.parent)
     except TypeError as error:
         raise InputError(f"{path} has a wrong entry: {error}.") from None
@@ -233,8 +235,13 @@ def new_state(config: Config) -> State:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = build_nano().to(device).eval()
     average.load_state_dict(model.state_dict())
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(not config.parts or name.startswith(config.parts))
+    learned = [p for p in model.parameters() if p.requires_grad]
+    if not learned:
+        raise InputError(f"No weight's name begins with {' or '.join(config.parts)}.")
+    matrices = [p for p in learned if p.ndim > 1]
+    vectors = [p for p in learned if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}]
     return State(model, average, torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99)))
 
