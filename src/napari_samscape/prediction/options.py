@@ -1,4 +1,4 @@
-"""What can be chosen in everything-mode, and what is chosen where nobody says.
+"""What can be chosen in everything-mode and for edges, and what is chosen where nobody says.
 
 Needs no torch, so that a command line can show its help at once.
 """
@@ -123,6 +123,40 @@ class EverythingOptions:
         if self.point_grids is not None:
             # Nested tuples, so that options can be compared and written down.
             object.__setattr__(self, "point_grids", _checked_grids(self.point_grids, self.crop_n_layers))
+
+
+@dataclass(frozen=True)
+class EdgeOptions:
+    """How to look for edges; the values given here are the paper's.
+
+    Parameters
+    ----------
+    points_per_side : int
+        The grid has this many points along each side of the picture, each with three masks.
+    box_nms_thresh : float
+        Of masks whose boxes' IoU is above this, the one with the best predicted IoU stays.
+    pred_iou_thresh : float
+        Masks whose predicted IoU is not above this go; 0 or less lets all pass.
+    thin : bool
+        Lines of one pixel; otherwise bands, as wide as the masks are unlike.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
+    """
+
+    points_per_side: int = 16
+    box_nms_thresh: float = 0.7
+    pred_iou_thresh: float = 0.0
+    thin: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("points_per_side", "box_nms_thresh", "pred_iou_thresh"):
+            low, high, whole = _RANGES[name]
+            _check_range(name, getattr(self, name), (low, high), whole)
+        if not isinstance(self.thin, bool):
+            raise InputError(f"The option thin must be True or False; it is {self.thin!r}.")
 
 
 def _check_range(name: str, value: Any, limits: tuple[float, float], whole: bool) -> None:
