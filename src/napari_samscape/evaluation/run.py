@@ -122,7 +122,8 @@ def _joined(records: Sequence[Record], key: str) -> Any:
 
 def _iou_figures(records: Sequence[Record]) -> dict[str, Any]:
     # After the first click, where there are several.
-    first = [record.values["iou"].reshape(len(record.values["predicted"]), -1)[:, 0] for record in records]
+    judged = [record.values["iou"] for record in records]
+    first = [iou if iou.ndim == 1 else iou[:, 0] for iou in judged]
     true, predicted = np.concatenate(first), _joined(records, "predicted")
     if len(true) == 0:
         return {"n": 0}
