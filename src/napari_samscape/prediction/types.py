@@ -190,6 +190,10 @@ class Instance:
         The model's own estimate, and SAM's stability score; NaN where unknown.
     point : tuple of float or None
         The (y, x) click that found it.
+    score : float
+        A detector's, for objects in boxes; NaN where there is none.
+    category : int, str or None
+        The detector's class of it.
     """
 
     box: tuple[int, int, int, int]
@@ -197,6 +201,8 @@ class Instance:
     predicted_iou: float = float("nan")
     stability: float = float("nan")
     point: tuple[float, float] | None = None
+    score: float = float("nan")
+    category: int | str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
