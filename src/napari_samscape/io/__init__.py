@@ -2,6 +2,6 @@
 
 from napari_samscape.io.image import Image
 from napari_samscape.io.read import open_image
-from napari_samscape.io.write import check_output, write_labels, write_overlay
+from napari_samscape.io.write import check_output, write_labels, write_map, write_overlay
 
-__all__ = ["Image", "check_output", "open_image", "write_labels", "write_overlay"]
+__all__ = ["Image", "check_output", "open_image", "write_labels", "write_map", "write_overlay"]

@@ -1,7 +1,7 @@
-"""Write labels and overlays: to a temporary name next to the output, then moved into place.
+"""Write labels, maps and overlays: to a temporary name next to the output, then moved into place.
 
 An output is refused, not overwritten, unless that is asked for; and even then a folder is only replaced if
-it is an OME-Zarr label image, so that a slip of the pen cannot delete somebody's pictures.
+it is an OME-Zarr that we have written, so that a slip of the pen cannot delete somebody's pictures.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 from ome_zarr_models.v05.axes import Axis
+from ome_zarr_models.v05.image import ImageAttrs
 from ome_zarr_models.v05.image_label import ImageLabelAttrs
 from ome_zarr_models.v05.image_label_types import Label, Source
 from ome_zarr_models.v05.multiscales import Dataset, Multiscale
@@ -86,7 +87,7 @@ def check_output(
             raise InputError(
                 f"The output {path} exists already; add --overwrite (overwrite=True) to replace it."
             )
-        if path.is_dir() and not _is_label_image(path):
+        if path.is_dir() and not _is_ours(path):
             raise InputError(
                 f"The output {path} is a folder that holds no labels of ours; it is not replaced."
             )
@@ -151,6 +152,57 @@ def write_labels(
     return path
 
 
+def write_map(
+    path: str | os.PathLike[str],
+    values: NDArray[np.floating[Any]],
+    *,
+    like: Image | None = None,
+    about: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a map of numbers from 0 to 1, such as edges; the ending of the name says as what.
+
+    Parameters
+    ----------
+    path : path
+        ``.zarr`` (better ``.ome.zarr``): an OME-Zarr 0.5 image of float32 with a pyramid, in which a pixel is
+        the highest of those it stands for, so that thin lines do not vanish. ``.tif``, ``.tiff``: a
+        compressed TIFF of float32. ``.png``: 16 bits, where 65535 is 1, one plane.
+    values : ndarray of float, shape ([t,] [z,] y, x)
+    like, about, overwrite
+        As in `write_labels`.
+
+    Returns
+    -------
+    Path
+        The path written.
+
+    Raises
+    ------
+    InputError
+        As `check_output`; or if the map does not fit the picture or the format, or a value is not in 0..1.
+    """
+    values = np.asarray(values)
+    like = like or Image((values,), "tzyx"[-values.ndim :])
+    if values.shape != like.label_shape or values.dtype.kind != "f":
+        raise InputError(
+            f"The map, {values.dtype} of shape {values.shape}, does not fit {like}; "
+            f"real numbers of shape {like.label_shape} would."
+        )
+    if not ((values >= 0) & (values <= 1)).all():
+        raise InputError("A map must hold numbers from 0 to 1; this holds others.")
+    values = values.astype(np.float32, copy=False)
+    path = check_output(path, source=like, overwrite=overwrite)
+    with _replacing(path, overwrite) as temporary:
+        if path.suffix.lower() == ".zarr":
+            _write_zarr(temporary, values, like, about or {})
+        elif path.suffix.lower() == ".png":
+            _write_png(temporary, (values * 65535).round().astype(np.uint16), about or {})
+        else:
+            _write_tiff(temporary, values, like, about or {})
+    return path
+
+
 def write_overlay(
     path: str | os.PathLike[str],
     rgb: NDArray[np.uint8],
@@ -197,55 +249,61 @@ def write_overlay(
     return path
 
 
-def _write_zarr(path: Path, labels: NDArray[Any], like: Image, about: Mapping[str, Any]) -> None:
-    axes, steps = like.label_axes, [1]
-    while max(labels.shape[-2:]) / steps[-1] > COARSEST:
+def _write_zarr(path: Path, pixels: NDArray[Any], like: Image, about: Mapping[str, Any]) -> None:
+    """Whole numbers are labels, others a map; only labels keep their pixel 0 in place from level to level."""
+    axes, steps, are_labels = like.label_axes, [1], pixels.dtype.kind != "f"
+    while max(pixels.shape[-2:]) / steps[-1] > COARSEST:
         steps.append(2 * steps[-1])
-    source = None
-    if like.path is not None and like.path.is_dir():
-        source = Source(image=os.path.relpath(like.path, path.parent.parent / path.name))
-    attributes = ImageLabelAttrs(
-        version="0.5",
-        **{"image-label": Label(version="0.5", source=source)},
-        multiscales=[
-            Multiscale(
-                axes=[
-                    Axis(name=axis, type="time" if axis == "t" else "space", unit=unit)
-                    for axis, unit in zip(axes, like.label_units, strict=True)
-                ],
-                # A level keeps every second pixel of the one before, so pixel 0 stays where it is.
-                datasets=tuple(
-                    Dataset.build(
-                        path=str(level),
-                        scale=[
-                            size * (step if axis in "yx" else 1)
-                            for axis, size in zip(axes, like.label_scale, strict=True)
-                        ],
-                        translation=None,
-                    )
-                    for level, step in enumerate(steps)
-                ),
-                name=like.name,
-                type="nearest",
-            )
+    datasets = []
+    for level, step in enumerate(steps):
+        shrunk = [step if axis in "yx" else 1 for axis in axes]
+        scale = [size * by for size, by in zip(like.label_scale, shrunk, strict=True)]
+        # The middle of the pixels that one stands for.
+        shift = [size * (by - 1) / 2 for size, by in zip(like.label_scale, shrunk, strict=True)]
+        moved = None if are_labels or step == 1 else shift
+        datasets.append(Dataset.build(path=str(level), scale=scale, translation=moved))
+    multiscale = Multiscale(
+        axes=[
+            Axis(name=axis, type="time" if axis == "t" else "space", unit=unit)
+            for axis, unit in zip(axes, like.label_units, strict=True)
         ],
+        datasets=tuple(datasets),
+        name=like.name,
+        type="nearest" if are_labels else "max",
     )
+    attributes: ImageAttrs | ImageLabelAttrs = ImageAttrs(version="0.5", multiscales=[multiscale])
+    if are_labels:
+        source = None
+        if like.path is not None and like.path.is_dir():
+            source = Source(image=os.path.relpath(like.path, path.parent.parent / path.name))
+        label = {"image-label": Label(version="0.5", source=source)}
+        attributes = ImageLabelAttrs(version="0.5", **label, multiscales=[multiscale])
     ome = attributes.model_dump(mode="json", by_alias=True, exclude_none=True)
     group = zarr.open_group(path, mode="w-", zarr_format=3, attributes={"ome": ome, ATTRIBUTE: dict(about)})
-    for level, step in enumerate(steps):
-        pixels = labels[..., ::step, ::step]
-        chunks = (1,) * (labels.ndim - 2) + tuple(min(CHUNK, size) for size in pixels.shape[-2:])
+    for level in range(len(steps)):
+        if level:
+            pixels = pixels[..., ::2, ::2] if are_labels else _highest(pixels)
+        chunks = (1,) * (pixels.ndim - 2) + tuple(min(CHUNK, size) for size in pixels.shape[-2:])
         array = group.create_array(
             str(level), shape=pixels.shape, dtype=pixels.dtype, chunks=chunks, dimension_names=tuple(axes)
         )
         array[...] = pixels
 
 
-def _write_tiff(path: Path, labels: NDArray[Any], like: Image, about: Mapping[str, Any]) -> None:
-    small = int(labels.max()) <= np.iinfo(np.uint16).max
+def _highest(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The highest of each 2 x 2 pixels; at an odd end, of fewer."""
+    rows = np.maximum.reduceat(pixels, np.arange(0, pixels.shape[-2], 2), axis=-2)
+    columns: NDArray[Any] = np.maximum.reduceat(rows, np.arange(0, pixels.shape[-1], 2), axis=-1)
+    return columns
+
+
+def _write_tiff(path: Path, pixels: NDArray[Any], like: Image, about: Mapping[str, Any]) -> None:
+    if pixels.dtype.kind != "f":
+        small = int(pixels.max()) <= np.iinfo(np.uint16).max
+        pixels = pixels.astype(np.uint16 if small else np.uint32)
     tifffile.imwrite(
         path,
-        labels.astype(np.uint16 if small else np.uint32),
+        pixels,
         photometric="minisblack",
         compression="zlib",
         # Kept readable without OME's XML: tifffile writes this as JSON into the description.
@@ -305,9 +363,9 @@ def _check_apart(output: Path, source: Path) -> None:
         raise InputError(f"The picture {source} lies inside the output {output}; choose another place.")
 
 
-def _is_label_image(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
     try:
         attributes: Any = zarr.open_group(path, mode="r", zarr_format=3).attrs.asdict()
-    except Exception:  # whatever it is, it is no label image
+    except Exception:  # whatever it is, we have not written it
         return False
-    return "image-label" in attributes.get("ome", {})
+    return "image-label" in attributes.get("ome", {}) or ATTRIBUTE in attributes
