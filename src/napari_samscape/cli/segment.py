@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +19,8 @@ class Mode(StrEnum):
 
     everything = "everything"
     prompts = "prompts"
+    boxes = "boxes"
+    edges = "edges"
 
 
 @app.command()
@@ -29,7 +29,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         str, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-TIFF, Zarr or OME-Zarr.")
     ],
     out: Annotated[
-        str, typer.Argument(metavar="OUT", help="Labels: .ome.zarr, .zarr, .tif or .png (16 bits).")
+        str, typer.Argument(metavar="OUT", help="Labels or edges: .ome.zarr, .zarr, .tif or .png (16 bits).")
     ],
     model: Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")] = "nano",
     mode: Annotated[
@@ -42,13 +42,19 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         str | None, typer.Option(metavar="1,0,…", help="1 inside, 0 outside; one per point. [default: all 1]")
     ] = None,
     boxes: Annotated[
-        str | None, typer.Option(metavar="Y0,X0,Y1,X1;…|FILE.json", help="One object per box, in pixels.")
+        str | None,
+        typer.Option(
+            metavar="Y0,X0,Y1,X1;…|FILE.json", help="One object per box, in pixels; or a COCO file."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     overlay: Annotated[
         str | None, typer.Option(metavar="PNG", help="Draw the outlines into a picture.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    thin: Annotated[
+        bool, typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Find objects in a picture and write them as labels.
@@ -64,24 +70,41 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     An object in each box, with a larger model:
 
         samscape segment cells.ome.zarr out.tif --model vit_b --boxes "10,10,60,80;70,15,120,90"
+
+    An object in each box of a detector, and the edges of a picture:
+
+        samscape segment street.jpg cars.tif --mode boxes --boxes detections.json
+
+        samscape segment scene.jpg edges.tif --mode edges
     """
     from napari_samscape.scaling.batch import Job, run
 
-    prompts = read_prompts(points, labels, boxes)
+    given: list[list[float]] = []
+    prompts: tuple[Prompts, ...] = ()
+    if mode == Mode.boxes:
+        if boxes is None or points is not None or labels is not None:
+            raise InputError("The mode 'boxes' needs --boxes, and takes neither --points nor --labels.")
+        given = _read_boxes(boxes, image)
+    else:
+        prompts = read_prompts(points, labels, boxes, image)
     chosen = mode or (Mode.prompts if prompts else Mode.everything)
-    job = Job(image, out, model, str(chosen), prompts, device, overlay, overwrite)
+    job = Job(image, out, model, str(chosen), prompts, device, overlay, overwrite, given, thin)
     with progress_bar() as progress:
         result = run(job, progress)
     if as_json:
         print_json(result.to_json())
         return
-    typer.echo(f"{result.objects} object(s) in {result.seconds:.1f} s on {result.device}")
-    for what, where in (("labels", result.output), ("overlay", result.overlay), ("note", result.note)):
+    what = "edges" if result.objects is None else f"{result.objects} object(s)"
+    typer.echo(f"{what} in {result.seconds:.1f} s on {result.device}")
+    kind = "edges" if result.objects is None else "labels"
+    for what, where in ((kind, result.output), ("overlay", result.overlay), ("note", result.note)):
         if where:
             typer.echo(f"{what}: {where}")
 
 
-def read_prompts(points: str | None, labels: str | None, boxes: str | None) -> tuple[Prompts, ...]:
+def read_prompts(
+    points: str | None, labels: str | None, boxes: str | None, picture: str = ""
+) -> tuple[Prompts, ...]:
     """Make prompts of the texts of ``--points``, ``--labels`` and ``--boxes``.
 
     All points belong to one object, together with at most one box; several boxes are several objects.
@@ -95,7 +118,7 @@ def read_prompts(points: str | None, labels: str | None, boxes: str | None) -> t
 
     if points is None and labels is not None:
         raise InputError("--labels says what the --points mean; there are no --points.")
-    corners = None if boxes is None else _read_boxes(boxes)
+    corners = None if boxes is None else _read_boxes(boxes, picture)
     if points is None:
         return tuple(Prompts(box=box) for box in corners or ())
     if corners is not None and len(corners) != 1:
@@ -107,19 +130,11 @@ def read_prompts(points: str | None, labels: str | None, boxes: str | None) -> t
     return (Prompts(points=_numbers(points, 2, "--points"), labels=kinds, box=box),)
 
 
-def _read_boxes(text: str) -> list[list[float]]:
-    if not text.strip().lower().endswith(".json"):
-        boxes: Any = _numbers(text, 4, "--boxes")
-    else:
-        try:
-            boxes = json.loads(Path(text).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"The boxes in {text} cannot be read: {error.strerror}.") from error
-        except ValueError as error:
-            raise InputError(f"{text} is no JSON file: {error}.") from error
-        boxes = boxes.get("boxes") if isinstance(boxes, dict) else boxes
-        if not isinstance(boxes, list) or not all(isinstance(box, list) for box in boxes):
-            raise InputError(f"{text} must hold a list of boxes [y0, x0, y1, x1].")
+def _read_boxes(text: str, picture: str) -> list[list[float]]:
+    from napari_samscape.io import read_boxes
+
+    json_file = text.strip().lower().endswith(".json")
+    boxes = read_boxes(text, picture).boxes if json_file else _numbers(text, 4, "--boxes")
     if not boxes:
         raise InputError("The prompt is empty: --boxes holds no box.")
     return boxes

@@ -1,7 +1,8 @@
 """Pictures in, labels out: the only module that knows file formats; of ours it imports `errors` alone."""
 
+from napari_samscape.io.boxes import read_boxes
 from napari_samscape.io.image import Image
 from napari_samscape.io.read import open_image
 from napari_samscape.io.write import check_output, write_labels, write_map, write_overlay
 
-__all__ = ["Image", "check_output", "open_image", "write_labels", "write_map", "write_overlay"]
+__all__ = ["Image", "check_output", "open_image", "read_boxes", "write_labels", "write_map", "write_overlay"]

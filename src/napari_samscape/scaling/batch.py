@@ -17,17 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import Image, check_output, open_image, write_labels, write_overlay
-from napari_samscape.prediction.types import Instance, Instances, Prompts
+from napari_samscape.io import Image, check_output, open_image, write_labels, write_map, write_overlay
+from napari_samscape.prediction.types import Prompts
+from napari_samscape.scaling.modes import MODES, Asked, Boxes, Find, check_mode
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
 
 Progress = Callable[[int, int, str], None]
-#: What finds the objects of one plane, given as 8-bit RGB.
-Segment = Callable[[NDArray[np.uint8], Progress | None], Instances]
-
-MODES = ("everything", "prompts")
 # Intensity limits of a stack or a pyramid are estimated from so many planes, of about so many pixels each.
 SAMPLED_PLANES = 16
 SAMPLED_PIXELS = 1_000_000
@@ -44,7 +41,8 @@ class Job:
     model : str
         A known name or the path of a checkpoint.
     mode : str
-        "everything", or "prompts" for one object per prompt.
+        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector, or
+        "edges" for a map of edges instead of labels.
     prompts : tuple of Prompts
         Points and boxes, in pixels of the picture.
     device : str
@@ -53,6 +51,10 @@ class Job:
         A PNG to draw the outlines into.
     overwrite : bool
         Whether outputs that exist are replaced.
+    boxes : tuple
+        A detector's (y0, x0, y1, x1), for the mode "boxes".
+    thin : bool
+        Whether edges are lines of one pixel.
 
     Raises
     ------
@@ -68,11 +70,21 @@ class Job:
     device: str = "auto"
     overlay: str | None = None
     overwrite: bool = False
+    boxes: Boxes = ()
+    thin: bool = True
 
     def __post_init__(self) -> None:
-        _checked_mode(self.mode, self.prompts)
+        object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
+        check_mode(self.mode, self.asked)
+        if MODES[self.mode].gives_map and self.overlay is not None:
+            raise InputError(f"An overlay shows objects; the mode '{self.mode}' finds none.")
         if any(prompt.mask is not None for prompt in self.prompts):
             raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
+
+    @property
+    def asked(self) -> Asked:
+        """What the mode is told."""
+        return Asked(self.prompts, self.boxes, self.thin)
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it as values that JSON knows."""
@@ -113,8 +125,8 @@ class Result:
         Where the labels are.
     overlay : str or None
         Where the overlay is.
-    objects : int
-        How many objects were found.
+    objects : int or None
+        How many objects were found; None for a map.
     planes : int
         How many planes, over z and t, were looked at.
     shape : tuple of int
@@ -129,7 +141,7 @@ class Result:
 
     output: str
     overlay: str | None
-    objects: int
+    objects: int | None
     planes: int
     shape: tuple[int, ...]
     seconds: float
@@ -148,6 +160,7 @@ def segment(
     model: Sam,
     mode: str | None = None,
     prompts: Prompts | Sequence[Prompts] | None = None,
+    boxes: Boxes = (),
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
     """Find the objects of a picture of any number of planes.
@@ -158,10 +171,12 @@ def segment(
         See `napari_samscape.open_image`. Each plane of a stack over z or t is looked at by itself.
     model : Sam
         See `napari_samscape.load_model`.
-    mode : {"everything", "prompts"}, optional
-        Where left out, "prompts" if there are any.
+    mode : {"everything", "prompts", "boxes", "edges"}, optional
+        Where left out, "prompts" or "boxes" if there are any.
     prompts : Prompts or sequence of Prompts, optional
         One object each, for pictures of one plane; the first gets the id 1, and so on.
+    boxes : sequence of (y0, x0, y1, x1), optional
+        A detector's, one object each, for pictures of one plane; what lies outside is cut off.
     progress : callable, optional
         Called as ``progress(done, total, text)``; raising from it cancels.
 
@@ -169,7 +184,8 @@ def segment(
     -------
     ndarray of int32, shape ([t,] [z,] y, x)
         0 is background; ids go on from plane to plane, so that each object has its own. Where objects
-        overlap, the smaller lies on top. A constant plane has no objects.
+        overlap, the smaller lies on top. A constant plane has no objects. With the mode "edges", float32 of
+        the same shape: the strength of edges from 0 to 1.
 
     Raises
     ------
@@ -181,12 +197,12 @@ def segment(
     >>> labels = segment("cells.ome.zarr", model=load_model("nano"))  # doctest: +SKIP
     """
     image = open_image(image)
-    asked = (prompts,) if isinstance(prompts, Prompts) else tuple(prompts or ())
-    mode = mode or ("prompts" if asked else "everything")
-    _checked_mode(mode, asked)
+    each = (prompts,) if isinstance(prompts, Prompts) else tuple(prompts or ())
+    mode = mode or ("prompts" if each else "boxes" if len(boxes) else "everything")
+    asked = Asked(each, boxes)
+    check_mode(mode, asked)
     _check_prompts(image, asked)
-    find = _everything(model) if mode == "everything" else _prompted(model, asked)
-    return _label_planes(image, find, progress)
+    return _planes(image, MODES[mode].make(model, asked), MODES[mode].gives_map, progress)[0]
 
 
 def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None) -> Result:
@@ -215,7 +231,7 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
         check_output(job.overlay, endings=(".png",), source=image, overwrite=job.overwrite)
         if Path(job.overlay).resolve() == Path(job.output).resolve():
             raise InputError(f"The labels and the overlay cannot both go to {job.output}.")
-    _check_prompts(image, job.prompts)
+    _check_prompts(image, job.asked)
     if model is None:
         from napari_samscape.model.weights import choose_device, load_model
 
@@ -224,74 +240,55 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
             progress(0, 0, f"loading {job.model}")
         model = load_model(job.model, device=device)
     start = time.perf_counter()
-    labels = segment(image, model=model, mode=job.mode, prompts=job.prompts, progress=progress)
+    mode = MODES[job.mode]
+    found, empty = _planes(image, mode.make(model, job.asked), mode.gives_map, progress)
     seconds = time.perf_counter() - start
     about = {"version": _version(), "model_sha256": getattr(model, "digest", None), "job": job.to_json()}
-    write_labels(job.output, labels, like=image, about=about, overwrite=job.overwrite)
+    write = write_map if mode.gives_map else write_labels
+    write(job.output, found, like=image, about=about, overwrite=job.overwrite)
     if job.overlay is not None:
-        _write_overlay(job, image, labels)
-    objects = int(np.count_nonzero(np.unique(labels)))
+        _write_overlay(job, image, found)
+    objects = None if mode.gives_map else int(np.count_nonzero(np.unique(found)))
     return Result(
         output=job.output,
         overlay=job.overlay,
         objects=objects,
-        planes=int(np.prod(labels.shape[:-2])),
-        shape=labels.shape,
+        planes=int(np.prod(found.shape[:-2])),
+        shape=found.shape,
         seconds=round(seconds, 3),
         model=job.model,
         device=str(model.device),
-        note=None if objects else _why_none(image),
+        note=_note(job, image, found, empty),
     )
 
 
-def _label_planes(image: Image, find: Segment, progress: Progress | None) -> NDArray[np.int32]:
+def _planes(
+    image: Image, find: Find, gives_map: bool, progress: Progress | None
+) -> tuple[NDArray[Any], list[int]]:
+    """Labels or a map of all planes, and the numbers, from 1, of prompts and boxes without an answer."""
     from napari_samscape.prediction.image import to_rgb
     from napari_samscape.prediction.instances import labels_from_instances
 
-    labels = np.zeros(image.label_shape, np.int32)
-    count, last = int(np.prod(labels.shape[:-2])), 0
+    result = np.zeros(image.label_shape, np.float32 if gives_map else np.int32)
+    count, last = int(np.prod(result.shape[:-2])), 0
     limits = _limits(image)
+    empty: list[int] = []
     for number, (index, pixels) in enumerate(image.planes()):
         _check_finite(pixels, image, index)
         if _is_constant(pixels):
             continue
-        instances = find(to_rgb(pixels, limits), _part(progress, number, count))
-        plane = labels_from_instances(instances)
+        found = find(to_rgb(pixels, limits), _part(progress, number, count))
+        if gives_map:
+            result[index] = found
+            continue
+        plane = labels_from_instances(found)
         plane[plane > 0] += last
-        last += len(instances)
-        labels[index] = plane
+        last += len(found)
+        result[index] = plane
+        empty += [place for place, item in enumerate(found, start=1) if item.area == 0]
     if progress is not None:
         progress(count, count, "done")
-    return labels
-
-
-def _everything(model: Sam) -> Segment:
-    from napari_samscape.prediction.automatic import everything
-
-    return lambda rgb, progress: everything(model, rgb, progress=progress)
-
-
-def _prompted(model: Sam, prompts: Sequence[Prompts]) -> Segment:
-    from napari_samscape.prediction.instances import instance_from_mask
-    from napari_samscape.prediction.predict import embed, predict
-
-    nothing = Instance(box=(0, 0, 0, 0), bits=np.zeros(0, np.uint8))
-
-    def find(rgb: NDArray[np.uint8], progress: Progress | None) -> Instances:
-        embedding = embed(model, rgb)
-        items = []
-        for number, prompt in enumerate(prompts):
-            if progress is not None:
-                progress(number, len(prompts), "objects")
-            # A single click may mean a part or a whole: the best of three masks, as SAM's paper advises (§3).
-            ambiguous = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
-            masks = predict(model, embedding, prompt, multimask=ambiguous)
-            mask, iou = masks.masks[masks.best], float(masks.iou[masks.best])
-            # An answer without a pixel keeps its place, so that ids stay those of the prompts.
-            items.append(instance_from_mask(mask, predicted_iou=iou) if mask.any() else nothing)
-        return Instances(tuple(items), rgb.shape[:2])
-
-    return find
+    return result, empty
 
 
 def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
@@ -306,20 +303,11 @@ def _part(progress: Progress | None, number: int, count: int) -> Progress | None
     return report
 
 
-def _checked_mode(mode: str, prompts: Sequence[Prompts]) -> None:
-    if mode not in MODES:
-        raise InputError(f"There is no mode '{mode}'; there are {' and '.join(MODES)}.")
-    if mode == "prompts" and not prompts:
-        raise InputError("The mode 'prompts' needs at least one prompt: points or boxes.")
-    if mode == "everything" and prompts:
-        raise InputError("The mode 'everything' takes no prompts; use the mode 'prompts'.")
-
-
-def _check_prompts(image: Image, prompts: Sequence[Prompts]) -> None:
-    if prompts and int(np.prod(image.label_shape[:-2])) > 1:
+def _check_prompts(image: Image, asked: Asked) -> None:
+    if (asked.prompts or len(asked.boxes)) and int(np.prod(image.label_shape[:-2])) > 1:
         sizes = ", ".join(f"{axis}={image.sizes[axis]}" for axis in image.label_axes[:-2])
         raise InputError(f"Prompts are about one plane, but {image} has several ({sizes}).")
-    for prompt in prompts:
+    for prompt in asked.prompts:
         prompt.check_inside((image.sizes["y"], image.sizes["x"]))
 
 
@@ -362,10 +350,16 @@ def _is_constant(pixels: NDArray[Any]) -> bool:
     return bool((pixels == pixels[:1, :1]).all())
 
 
-def _why_none(image: Image) -> str:
-    if all(_is_constant(pixels) for _, pixels in image.planes()):
-        return "The picture is constant, so there are no objects."
-    return "No objects were found."
+def _note(job: Job, image: Image, found: NDArray[Any], empty: list[int]) -> str | None:
+    if not found.any():
+        what = "edges" if MODES[job.mode].gives_map else "objects"
+        if all(_is_constant(pixels) for _, pixels in image.planes()):
+            return f"The picture is constant, so there are no {what}."
+        return f"No {what} were found."
+    if job.mode == "boxes" and empty:
+        numbers = ", ".join(map(str, empty[:20])) + (", ..." if len(empty) > 20 else "")
+        return f"{len(empty)} of {len(job.boxes)} boxes lie outside the picture or are empty: {numbers}."
+    return None
 
 
 def _write_overlay(job: Job, image: Image, labels: NDArray[np.int32]) -> None:

@@ -1,0 +1,104 @@
+"""What can be done with one plane: one function per mode, in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_samscape.errors import InputError
+from napari_samscape.prediction.types import Instance, Instances, Prompts
+
+if TYPE_CHECKING:
+    from napari_samscape.model.sam import Sam
+
+Progress = Callable[[int, int, str], None]
+#: What looks at one plane, given as 8-bit RGB: finds objects, or draws a map (y, x) of float32 from 0 to 1.
+Find = Callable[[NDArray[np.uint8], Progress | None], Any]
+Boxes = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a mode may be told: prompts, one object each; boxes of a detector; whether edges are thin."""
+
+    prompts: tuple[Prompts, ...] = ()
+    boxes: Boxes = ()
+    thin: bool = True
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a mode's function is made, the part of `Asked` it cannot do without, and what it gives."""
+
+    make: Callable[[Sam, Asked], Find]
+    needs: str | None = None
+    gives_map: bool = False
+
+
+def _everything(model: Sam, asked: Asked) -> Find:
+    from napari_samscape.prediction.automatic import everything
+
+    return lambda rgb, progress: everything(model, rgb, progress=progress)
+
+
+def _prompted(model: Sam, asked: Asked) -> Find:
+    from napari_samscape.prediction.instances import instance_from_mask
+    from napari_samscape.prediction.predict import embed, predict
+
+    nothing = Instance(box=(0, 0, 0, 0), bits=np.zeros(0, np.uint8))
+
+    def find(rgb: NDArray[np.uint8], progress: Progress | None) -> Instances:
+        embedding = embed(model, rgb)
+        items = []
+        for number, prompt in enumerate(asked.prompts):
+            if progress is not None:
+                progress(number, len(asked.prompts), "objects")
+            # A single click may mean a part or a whole: the best of three masks, as SAM's paper advises (§3).
+            ambiguous = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
+            masks = predict(model, embedding, prompt, multimask=ambiguous)
+            mask, iou = masks.masks[masks.best], float(masks.iou[masks.best])
+            # An answer without a pixel keeps its place, so that ids stay those of the prompts.
+            items.append(instance_from_mask(mask, predicted_iou=iou) if mask.any() else nothing)
+        return Instances(tuple(items), rgb.shape[:2])
+
+    return find
+
+
+def _boxed(model: Sam, asked: Asked) -> Find:
+    from napari_samscape.prediction.boxes import segment_boxes
+
+    return lambda rgb, progress: segment_boxes(model, rgb, asked.boxes, progress=progress)
+
+
+def _edges(model: Sam, asked: Asked) -> Find:
+    from napari_samscape.prediction.edges import EdgeOptions, edges
+
+    return lambda rgb, progress: edges(model, rgb, EdgeOptions(thin=asked.thin), progress)
+
+
+MODES = {
+    "everything": Mode(_everything),
+    "prompts": Mode(_prompted, needs="prompts"),
+    "boxes": Mode(_boxed, needs="boxes"),
+    "edges": Mode(_edges, gives_map=True),
+}
+
+
+def check_mode(mode: str, asked: Asked) -> None:
+    """Raise InputError if there is no such mode, or it is told too little or too much."""
+    if mode not in MODES:
+        names = list(MODES)
+        raise InputError(f"There is no mode '{mode}'; there are {', '.join(names[:-1])} and {names[-1]}.")
+    needs = MODES[mode].needs
+    if needs == "prompts" and not asked.prompts:
+        raise InputError("The mode 'prompts' needs at least one prompt: points or boxes.")
+    if needs == "boxes" and not len(asked.boxes):
+        raise InputError("The mode 'boxes' needs at least one box.")
+    if needs != "prompts" and asked.prompts:
+        raise InputError(f"The mode '{mode}' takes no prompts; use the mode 'prompts'.")
+    if needs != "boxes" and len(asked.boxes):
+        raise InputError(f"The mode '{mode}' takes no boxes; use the mode 'boxes'.")
