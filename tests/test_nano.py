@@ -8,7 +8,7 @@ import torch
 
 from napari_samscape import Prompts, embed, predict
 from napari_samscape.model.mask_decoder import Attention
-from napari_samscape.model.nano import NanoConfig
+from napari_samscape.model.nano import NanoConfig, expected_iou
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from napari_samscape.model.sam import Sam, build_model, build_nano
 
@@ -76,3 +76,20 @@ def test_the_configuration_is_read_off_the_weights() -> None:
     state = {key: tuple(value.shape) for key, value in build_nano(config).state_dict().items()}
     rebuilt = {key: tuple(value.shape) for key, value in build_model(state).state_dict().items()}
     assert rebuilt == state
+
+
+def test_a_mask_that_is_sure_of_its_pixels_expects_a_high_iou() -> None:
+    disc = torch.zeros(1, 2, 32, 32)
+    disc[..., 8:24, 8:24] = 1
+    sure, unsure = (2 * disc[:, :1] - 1) * 12, (2 * disc[:, 1:] - 1) * 0.4
+    expected = expected_iou(torch.cat([sure, unsure], dim=1))[0]
+    inside, outside = torch.tensor(0.4).sigmoid() * 64, (1 - torch.tensor(0.4).sigmoid()) * (256 - 64)
+    assert expected[0] > 0.99
+    assert expected[1] == pytest.approx(float(inside / (64 + outside)), abs=1e-4)
+
+
+def test_the_heads_output_corrects_the_expectation(fresh: Sam) -> None:
+    logits = torch.full((1, 3, 16, 16), 3.0)
+    low, same, high = fresh.mask_decoder.estimate(torch.tensor([[-1.0, 0.0, 1.0]]), logits)[0]
+    assert low < same < high
+    assert same == pytest.approx(float(torch.tensor(3.0).sigmoid()), abs=1e-4)

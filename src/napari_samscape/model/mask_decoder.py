@@ -166,3 +166,7 @@ class MaskDecoder(nn.Module):
         heads = [self.output_hypernetworks_mlps[i](mask_tokens[:, i]) for i in chosen]
         weights = torch.stack(heads, dim=1)  # (b, n, c)
         return torch.einsum("bnc,bchw->bnhw", weights, pixels)
+
+    def estimate(self, iou: Tensor, logits: Tensor) -> Tensor:
+        """Predicted IoU ``(b, n)`` of masks ``(b, n, H, W)`` from the IoU head's output: itself, in SAM."""
+        return iou

@@ -9,6 +9,7 @@ What differs from SAM, and why:
 - Points and boxes are also *drawn*, next to the mask prompt, and join the dense prompt; the decoder need
   not learn from scratch where a coordinate lies.
 - A dense head tells 'inside an object' and 'near its centre', which gives everything-mode its prompts.
+- The predicted IoU starts from how sure the mask is of its own pixels; the head corrects that.
 """
 
 from __future__ import annotations
@@ -275,3 +276,18 @@ class NanoMaskDecoder(MaskDecoder):
         x8 = x8 + F.gelu(up["mix8"](x8))
         x4 = F.gelu(up["norm4"](up["to4"](x8) + skips[1] + fine[1]))
         return up["to2"](x4).add_(skips[2]).relu_()  # in place: this is the largest map of all
+
+    def estimate(self, iou: Tensor, logits: Tensor) -> Tensor:
+        """Correct what the mask itself says about its IoU by the head's output, in logits.
+
+        The IoU token sees stride 16, and what makes a small mask good or bad is finer than that.
+        """
+        return (torch.logit(expected_iou(logits.detach()), eps=1e-3) + iou.float()).sigmoid()
+
+
+def expected_iou(logits: Tensor) -> Tensor:
+    """IoU of masks ``(b, n, h, w)`` with an object whose pixels have these logits as chances: ``(b, n)``."""
+    coarse = logits[..., ::2, ::2].float()
+    chances, inside = coarse.sigmoid(), coarse > 0
+    both = (chances * inside).sum((2, 3))
+    return both / (inside.sum((2, 3)) + chances.sum((2, 3)) - both).clamp(min=1)

@@ -121,7 +121,8 @@ class Sam(nn.Module):
         pe = self.prompt_encoder.dense_pe(grid, origin)
         tokens, image, iou = self.mask_decoder.decode(encoded.features, pe, sparse, dense)
         pixels = self.mask_decoder.upscale(image, encoded.skips, fine)
-        return self.mask_decoder.draw(tokens, pixels, which), iou[:, which]
+        logits = self.mask_decoder.draw(tokens, pixels, which)
+        return logits, self.mask_decoder.estimate(iou[:, which], logits)
 
 
 def build_nano(config: NanoConfig | None = None) -> Sam:
