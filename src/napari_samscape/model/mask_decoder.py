@@ -164,8 +164,10 @@ class MaskDecoder(nn.Module):
         """Masks ``(b, n, H, W)`` of the chosen tokens: a dot product with every pixel's features."""
         chosen = range(MASK_TOKENS)[which]
         heads = [self.output_hypernetworks_mlps[i](mask_tokens[:, i]) for i in chosen]
-        weights = torch.stack(heads, dim=1)  # (b, n, c)
-        return torch.einsum("bnc,bchw->bnhw", weights, pixels)
+        weights = torch.stack(heads, dim=2)  # (b, c, n)
+        # Pixels first: so the gradient comes back channels-last as well, and what lies below stays fast.
+        logits = pixels.flatten(2).transpose(1, 2) @ weights  # (b, h*w, n)
+        return logits.transpose(1, 2).contiguous().unflatten(2, pixels.shape[2:])
 
     def estimate(self, iou: Tensor, logits: Tensor) -> Tensor:
         """Predicted IoU ``(b, n)`` of masks ``(b, n, H, W)`` from the IoU head's output: itself, in SAM."""

@@ -52,6 +52,7 @@ class Config:
     minutes: float = 60.0
     batch: int = 8  # crops
     crop: int = 256  # pixels
+    wide: float = 0.0  # share of steps that have a quarter as many crops, twice as wide, to show context
     objects: int = 8  # asked for in a crop
     rate: float = 1e-3
     rounds: int = 2  # first prompt, then corrections
@@ -116,10 +117,13 @@ def make_batch(groups: list[list[Picture]], weights: list[float], config: Config
     """The batch of one step; the same step always gives the same batch."""
     rng = np.random.default_rng((config.seed, step))
     chances = np.array(weights) / sum(weights)
+    crops, size = config.batch, config.crop
+    if rng.random() < config.wide:
+        crops, size = max(1, crops // 4), 2 * size
     asked: list[Asked] = []
-    while len(asked) < config.batch:
+    while len(asked) < crops:
         pictures = groups[rng.choice(len(groups), p=chances)]
-        crop = random_crop(pictures[rng.integers(len(pictures))], config.crop, IMAGE_SIZE, rng)
+        crop = random_crop(pictures[rng.integers(len(pictures))], size, IMAGE_SIZE, rng)
         question = ask(
             type(crop)(recolour(crop.pixels, rng), crop.labels, crop.complete), config.objects, rng
         )
