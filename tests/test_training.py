@@ -14,14 +14,17 @@ import torch
 from PIL import Image
 
 from napari_samscape import InputError
+from napari_samscape.io import write_labels
+from napari_samscape.io.labelled import IGNORE
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from napari_samscape.model.sam import build_nano
 from napari_samscape.model.weights import load_model
-from napari_samscape.training.data import IGNORE, cut, make_picture, object_boxes, random_crop, read_zip
+from napari_samscape.training.data import cut, make_picture, object_boxes, random_crop, read_source
 from napari_samscape.training.loss import Targets, mask_losses, pixel_weights, true_iou
 from napari_samscape.training.prompts import ask, collate, correction, first_prompt, interior_depth
 from napari_samscape.training.synthetic import synthetic_picture
 from napari_samscape.training.train import Config, State, forward, new_state, one_step, read_config, train
+from napari_samscape.training.watch import TRUTH
 
 
 def png(array: np.ndarray) -> bytes:
@@ -102,13 +105,28 @@ class TestData:
         else:
             with zipfile.ZipFile(path, "w") as archive:
                 archive.writestr("readme.txt", "nothing")
-        with pytest.raises(InputError, match="data set"):
-            list(read_zip(path))
+        with pytest.raises(InputError, match="data set|zip of pictures and labels"):
+            read_source(path)
 
     def test_labels_of_another_size_are_refused_by_name(self, tmp_path: Path, discs) -> None:
         path = write_zip(tmp_path / "d.zip", [(discs[0], discs[1][:50])])
-        with pytest.raises(InputError, match=r"d.zip/0: the labels are \(50, 96\)"):
-            list(read_zip(path))
+        says = "labels/0.png: the labels are 50 x 96 pixels, but the picture is 96 x 96"
+        with pytest.raises(InputError, match=says):
+            read_source(path)
+
+    def test_ome_zarr_with_labels_inside_is_a_data_set_of_its_planes(self, tmp_path: Path, discs) -> None:
+        stack, labels = (np.stack([a, a * 0, a]) for a in discs)
+        write_labels(tmp_path / "cells.ome.zarr", stack)  # a picture, for its arrays are like any
+        (tmp_path / "cells.ome.zarr" / "labels").mkdir()
+        write_labels(tmp_path / "cells.ome.zarr" / "labels" / "discs.zarr", labels)
+        pictures = read_source(tmp_path / "cells.ome.zarr")
+        assert [picture.name[-3:] for picture in pictures] == ["0/0", "0/2"]  # t/z of those with labels
+        assert np.array_equal(pictures[1].labels, discs[1])
+
+    def test_ome_zarr_without_labels_is_refused(self, tmp_path: Path, discs) -> None:
+        write_labels(tmp_path / "cells.ome.zarr", discs[0])
+        with pytest.raises(InputError, match="data set without labels"):
+            read_source(tmp_path / "cells.ome.zarr")
 
 
 class TestPrompts:
@@ -219,6 +237,26 @@ class TestTraining:
         second = torch.load(path.parent / "state.pt", weights_only=True)
         assert second["step"] > first["step"] and any("going on" in line for line in lines)
         assert not list(path.parent.glob("*.part"))
+
+    def test_a_run_shows_its_course_and_what_it_draws(self, config: Config) -> None:
+        lines: list[str] = []
+        path = train(replace(config, validation=("discs.zip",)), report=lines.append)
+        rows = [json.loads(line) for line in (path.parent / "log.jsonl").read_text().splitlines()]
+        assert 0 <= rows[-1]["validation"] <= 1
+        assert any("validation IoU" in line for line in lines)
+        samples = np.asarray(Image.open(path.parent / "samples.png"))
+        assert samples.shape == (64, 8 * 64, 3)
+        assert (samples == TRUTH).all(-1).any()
+        assert (path.parent / "curve.png").exists()
+
+    def test_the_weights_of_the_best_validation_are_kept(self, config: Config, monkeypatch) -> None:
+        figures = iter([0.5, 0.4, 0.6])
+        monkeypatch.setattr("napari_samscape.training.train.Watch.look", lambda *_: next(figures))
+        kept = []
+        for minutes in (0.0001, 0.002, 0.004):
+            path = train(replace(config, minutes=minutes), report=lambda _: None)
+            kept.append(path.read_bytes())
+        assert kept[0] == kept[1] != kept[2]
 
     def test_a_run_stopped_between_steps_ends_like_one_that_was_not(self, config: Config, tmp_path) -> None:
         from napari_samscape.training.train import make_batch, read_pictures

@@ -23,7 +23,8 @@ def train(
     """Train nano on labelled pictures; a stopped run goes on where it was.
 
     The output folder of the configuration gets `nano.safetensors` (the weights, loaded by path like any
-    checkpoint), `state.pt` (all that is needed to go on), `log.jsonl` and `curve.png`.
+    checkpoint), `state.pt` (all that is needed to go on), `log.jsonl` and `curve.png`; where
+    data sets to validate on are named, also `samples.png`: the truth in green, the answer in magenta.
 
         samscape train training/nano.toml --minutes 60
     """
@@ -37,5 +38,9 @@ def train(
         threads=threads or settings.threads,
         device=device or settings.device,
     )
-    path = run(settings, report=lambda line: typer.echo(line, err=True))
+    try:
+        path = run(settings, report=lambda line: typer.echo(line, err=True))
+    except KeyboardInterrupt:
+        typer.echo("Stopped; the same command goes on from the last checkpoint.", err=True)
+        raise typer.Exit(130) from None
     typer.echo(f"The weights are in {path}")

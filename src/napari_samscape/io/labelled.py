@@ -1,4 +1,4 @@
-"""Data sets of pictures with label images, as a zip or a folder; each picture is read when asked for.
+"""Data sets of pictures with label images: zips, folders, OME-Zarr; each picture is read when asked for.
 
 A label image has the picture's size and whole numbers: 0 is background, 65535 a region to ignore, anything
 else the number of an object.
@@ -54,7 +54,8 @@ def labelled_pictures(path: Path) -> list[LabelledPicture]:
         A zip with ``index.json`` (a list of objects with a ``name``), ``images/NAME.png`` or ``.jpg``, and
         ``labels/NAME.png``. Or a folder with ``images/`` and ``labels/``, where files of the same name go
         together whatever their endings; or a folder in which ``NAME.png`` goes with ``NAME_labels.png``.
-        Files in folders may have any of `ENDINGS`.
+        Files in folders may have any of `ENDINGS`. Or an OME-Zarr with labels inside, of which the first are
+        taken, and every plane over t and z that has any; or a folder of such OME-Zarrs.
 
     Returns
     -------
@@ -69,7 +70,12 @@ def labelled_pictures(path: Path) -> list[LabelledPicture]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"There is no data set {path}.")
-    return _in_folder(path) if path.is_dir() else _in_zip(path)
+    if not path.is_dir():
+        return _in_zip(path)
+    if _is_zarr(path):
+        return _in_zarr(path)
+    inside = [child for child in sorted(path.iterdir()) if _is_zarr(child)]
+    return [picture for child in inside for picture in _in_zarr(child)] if inside else _in_folder(path)
 
 
 def checked_labels(labels: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[Any]:
@@ -125,6 +131,31 @@ def _said(path: Path) -> Iterator[None]:
         raise
     except _BROKEN as error:
         raise InputError(f"{path} cannot be read as a zip of pictures and labels: {error}.") from error
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+
+
+def _in_zarr(path: Path) -> list[LabelledPicture]:
+    image = open_image(path)
+    names = [child.name for child in sorted((path / "labels").glob("*")) if _is_zarr(child)]
+    if not names:
+        raise InputError(f"{path} is a data set without labels: it holds none in labels/.")
+    labels = open_image(path / "labels" / names[0])
+    shapes = [[other.sizes.get(axis, 1) for axis in "tzyx"] for other in (image, labels)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"{labels}: the labels are {shapes[1]} in t, z, y, x, but the picture is {shapes[0]}."
+        )
+
+    def reader(t: int, z: int) -> Callable[[], tuple[NDArray[Any], NDArray[Any]]]:
+        return lambda: (image.plane(t, z), labels.plane(t, z))
+
+    planes = np.ndindex(image.sizes.get("t", 1), image.sizes.get("z", 1))
+    return [
+        LabelledPicture(f"{path.name}/{t}/{z}", reader(t, z)) for t, z in planes if labels.plane(t, z).any()
+    ]
 
 
 def _in_folder(path: Path) -> list[LabelledPicture]:

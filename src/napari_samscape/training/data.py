@@ -5,9 +5,6 @@ Coordinates of prompts made here are (x, y) in pixels of the crop, as `model` ta
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +14,11 @@ import numpy as np
 import tifffile
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.labelled import IGNORE, checked_labels, labelled_pictures
 from napari_samscape.prediction.image import shown_shape, to_rgb
-
-IGNORE = 65535  # label of regions that are neither object nor background (crowds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +51,10 @@ def make_picture(pixels: NDArray[Any], labels: NDArray[Any], name: str, complete
     Raises
     ------
     InputError
-        If the labels have another size than the picture.
+        If the labels have another size than the picture, or are no whole numbers.
     """
     rgb = to_rgb(pixels)
-    if labels.shape != rgb.shape[:2]:
-        raise InputError(
-            f"{name}: the labels are {labels.shape} in size, but the picture is {rgb.shape[:2]}."
-        )
+    labels = checked_labels(labels, rgb.shape[:2], name)
     if (rgb == rgb[..., :1]).all():
         rgb = rgb[..., :1]
     levels = [rgb]
@@ -89,28 +81,6 @@ def object_boxes(labels: NDArray[np.uint16]) -> NDArray[np.int64]:
     return np.array(rows, np.int64).reshape(-1, 5)
 
 
-def read_zip(path: Path, complete: bool = True) -> Iterator[Picture]:
-    """Pictures of a zip with ``index.json``, ``images/`` and ``labels/``.
-
-    Raises
-    ------
-    InputError
-        If the file is no such zip, or is truncated.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-            for row in json.loads(archive.read("index.json")):
-                image = next(n for e in ("png", "jpg") if (n := f"images/{row['name']}.{e}") in names)
-                pixels = np.array(Image.open(io.BytesIO(archive.read(image))))
-                labels = np.array(Image.open(io.BytesIO(archive.read(f"labels/{row['name']}.png"))))
-                yield make_picture(pixels, labels, f"{path.name}/{row['name']}", complete)
-    except FileNotFoundError:
-        raise InputError(f"There is no data set {path}.") from None
-    except (zipfile.BadZipFile, KeyError, StopIteration, OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is no readable data set of images and labels: {error}.") from None
-
-
 def read_volume(folder: Path, complete: bool = True) -> Iterator[Picture]:
     """The slices of ``raw.tif`` and ``labels.tif`` (z, y, x) that hold objects.
 
@@ -130,8 +100,17 @@ def read_volume(folder: Path, complete: bool = True) -> Iterator[Picture]:
 
 
 def read_source(path: Path, complete: bool = True) -> list[Picture]:
-    """Read a zip, or a folder with a volume."""
-    return list(read_zip(path, complete) if path.suffix == ".zip" else read_volume(path, complete))
+    """Read a data set that `io.labelled` knows, or a folder with a volume.
+
+    Raises
+    ------
+    InputError
+        If it is neither, is damaged, or has labels that do not fit its pictures.
+    """
+    if (path / "raw.tif").exists():
+        return list(read_volume(path, complete))
+    found = labelled_pictures(path)
+    return [make_picture(*picture.read(), f"{path.name}/{picture.name}", complete) for picture in found]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_samscape.io.labelled import IGNORE
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
-from napari_samscape.training.data import IGNORE, Crop
+from napari_samscape.training.data import Crop
 from napari_samscape.training.loss import Targets, pixel_weights
 
 MASK_STRIDE = 2  # of nano's masks

@@ -9,7 +9,6 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,17 @@ from torch import Tensor, nn
 
 from napari_samscape.errors import InputError
 from napari_samscape.model.nano import IMAGE_SIZE, STRIDE
-from napari_samscape.model.sam import PIXEL_MEAN, PIXEL_STD, SINGLE, Encoded, PromptTensors, Sam, build_nano
+from napari_samscape.model.sam import SINGLE, PromptTensors, Sam, build_nano
 from napari_samscape.model.weights import choose_device, load_model, save_model
 from napari_samscape.training.data import Picture, random_crop, read_source, recolour
 from napari_samscape.training.loss import dense_loss, prompt_loss, true_iou
 from napari_samscape.training.prompts import Asked, Batch, ask, collate, correction
 from napari_samscape.training.synthetic import synthetic_picture
+from napari_samscape.training.watch import Watch, each_prompts, encode, held_out
 
 ALL = slice(0, 4)
 WARM_UP = 100  # steps
+VALIDATION_CROPS = 64
 Report = Callable[[str], None]
 
 
@@ -58,6 +59,7 @@ class Config:
     rounds: int = 2  # first prompt, then corrections
     synthetic: int = 0  # made-up pictures
     synthetic_weight: float = 0.1
+    validation: tuple[str, ...] = ()  # data sets to watch, never trained on
     seed: int = 0
     threads: int = 2
     device: str = "auto"
@@ -84,7 +86,7 @@ def read_config(path: Path) -> Config:
             raise InputError(f"{path} has a key '{key}', which is none of {', '.join(sorted(known))}.")
     try:
         values["sources"] = tuple(Source(**row) for row in values.get("sources", []))
-        values["parts"] = tuple(values.get("parts", ()))
+        values |= {key: tuple(values[key]) for key in ("parts", "validation") if key in values}
         return Config(**values, folder=path.parent)
     except TypeError as error:
         raise InputError(f"{path} has a wrong entry: {error}.") from None
@@ -142,12 +144,6 @@ def batches(groups: list[list[Picture]], weights: list[float], config: Config, s
             ahead.append(pool.submit(make_batch, groups, weights, config, step + 2))
 
 
-def encode(model: Sam, batch: Batch) -> Encoded:
-    """Encode the crops; what lies outside of pictures is zero, as padding is."""
-    mean, std = (batch.pixels.new_tensor(v).reshape(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
-    return model.encode(((batch.pixels - mean) / std).nan_to_num(0.0))
-
-
 def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Loss of a batch over several rounds of prompts, and the first round's true IoU by object.
 
@@ -157,7 +153,7 @@ def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> 
     inside, centre, weight = batch.dense.unbind(1)
     dense = encoded.dense if encoded.dense is not None else batch.dense[:, :2]
     loss = dense_loss(dense, inside, centre, weight)
-    each = Encoded(encoded.features[batch.index], tuple(s[batch.index] for s in encoded.skips))
+    each = each_prompts(encoded, batch.index)
     cells = IMAGE_SIZE // STRIDE - batch.pixels.shape[3] // STRIDE  # the crop lies anywhere in a picture
     origin = torch.from_numpy(rng.uniform(0, max(cells, 0), (len(batch.pixels), 2)).astype(np.float32))
     origin = origin.to(batch.pixels.device)[batch.index]
@@ -187,6 +183,7 @@ class State:
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
+    best: float = 0.0  # validation IoU so far
 
     def save(self, path: Path, config: Config) -> None:
         """Write to a temporary name, then move."""
@@ -198,6 +195,7 @@ class State:
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.step,
                 "seconds": self.seconds,
+                "best": self.best,
                 "config": _identity(config),
             },
             partial,
@@ -221,12 +219,12 @@ class State:
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.step, self.seconds = saved["step"], saved["seconds"]
+        self.step, self.seconds, self.best = saved["step"], saved["seconds"], saved["best"]
 
 
 def _identity(config: Config) -> dict[str, Any]:
     """The settings that may not change within a run."""
-    changeable = {"minutes", "threads", "device", "folder", "out"}
+    changeable = {"minutes", "threads", "device", "folder", "out", "validation"}
     return json.loads(json.dumps({k: v for k, v in asdict(config).items() if k not in changeable}))
 
 
@@ -271,7 +269,13 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
     Returns
     -------
     Path
-        The averaged weights, ``nano.safetensors`` in the output folder.
+        The averaged weights, ``nano.safetensors`` in the output folder: the latest, or those of the best
+        validation where data sets to validate on are named.
+
+    Raises
+    ------
+    InputError
+        If a data set cannot be read, or the folder holds a run of another configuration.
     """
     torch.set_num_threads(config.threads)
     out = config.folder / config.out
@@ -282,19 +286,22 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
         report(f"going on from step {state.step}, {state.seconds / 60:.1f} minutes")
     groups, weights = read_pictures(config)
     report(f"{sum(map(len, groups))} pictures from {len(groups)} sources")
-    history = History(out)
+    watched = [p for path in config.validation for p in read_source(config.folder / path)]
+    watch = Watch(out, held_out(watched, config.crop, config.objects, VALIDATION_CROPS), report)
     saved = time.monotonic()
     for batch in batches(groups, weights, config, state.step):
         begun = time.monotonic()
         loss, iou = one_step(state, batch, config)
         state.step += 1
         state.seconds += time.monotonic() - begun
-        history.add(state, loss, iou, report)
+        watch.add(state.step, state.seconds, loss, iou)
         over = state.seconds > 60 * config.minutes
         if over or time.monotonic() - saved > checkpoint_every:
+            iou = watch.look(state.step, state.seconds, state.average)
+            if not iou < state.best:  # NaN: nothing to validate on
+                save_model(state.average, out / "nano.safetensors")
+                state.best = float(np.nan_to_num(iou))
             state.save(out / "state.pt", config)
-            save_model(state.average, out / "nano.safetensors")
-            history.draw()
             saved = time.monotonic()
         if over:
             break
@@ -320,39 +327,3 @@ def one_step(state: State, batch: Batch, config: Config) -> tuple[float, float]:
         for ours, new in zip(state.average.parameters(), state.model.parameters(), strict=True):
             ours.lerp_(new, 1 - keep)
     return float(loss.detach()), float(iou.mean()) if len(iou) else float("nan")
-
-
-class History:
-    """The run's log: a line of JSON every 50 steps, and a curve drawn from them."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.recent: list[tuple[float, float]] = []
-
-    def add(self, state: State, loss: float, iou: float, report: Report) -> None:
-        """Note one step."""
-        self.recent.append((loss, iou))
-        if state.step % 50:
-            return
-        mean_loss, mean_iou = (float(np.nanmean(v)) for v in zip(*self.recent, strict=True))
-        row = {"step": state.step, "seconds": state.seconds, "loss": mean_loss, "iou": mean_iou}
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        report(f"step {state.step}  {state.seconds / 60:.1f} min  loss {mean_loss:.3f}  IoU {mean_iou:.3f}")
-        self.recent.clear()
-
-    def draw(self) -> None:
-        """Write ``curve.png``, if matplotlib is here and there is something to draw."""
-        with suppress(ImportError, FileNotFoundError):
-            import matplotlib
-
-            matplotlib.use("Agg")
-            from matplotlib import pyplot as plt
-
-            rows = [json.loads(line) for line in (self.out / "log.jsonl").read_text().splitlines()]
-            figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), constrained_layout=True)
-            for axis, key in zip(axes, ("loss", "iou"), strict=True):
-                axis.plot([r["seconds"] / 60 for r in rows], [r[key] for r in rows])
-                axis.set(xlabel="minutes", title=key)
-            figure.savefig(self.out / "curve.png", dpi=100)
-            plt.close(figure)
