@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
 from napari_samscape.model.sam import Encoded, PromptTensors
-from napari_samscape.prediction import automatic
 from napari_samscape.prediction.automatic import EverythingOptions, default_options, everything
 from napari_samscape.prediction.dense import covered_cells, dense_points, missed_points
+from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.instances import instance_from_mask, labels_from_instances
 from napari_samscape.prediction.predict import embed
 from napari_samscape.prediction.rle import decode_rle
@@ -157,17 +157,16 @@ def test_masks_have_the_pictures_size_whatever_size_the_model_sees(shape: tuple[
 def test_poor_masks_go_before_they_are_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
     enlarged = []
 
-    def upscale(logits: Tensor, embedding: Embedding, model: Any) -> Tensor:
-        enlarged.append(len(logits))
-        return real(logits, embedding, model)
+    def window(self: Enlarger, logits: NDArray[np.float32], box: tuple[int, int, int, int]) -> Any:
+        enlarged.append((box[2] - box[0]) * (box[3] - box[1]))
+        return real(self, logits, box)
 
-    real = automatic.upscale
-    monkeypatch.setattr(automatic, "upscale", upscale)
-    monkeypatch.setattr(automatic, "PIXELS_AT_ONCE", 3 * 128 * 128)
+    real = Enlarger.window
+    monkeypatch.setattr(Enlarger, "window", window)
     seer = Seer()
     assert_is_every_colour(everything(seer, FOUR, GRID), FOUR)
-    assert sum(enlarged) == sum(colour > 0 for colour in seer.asked)  # of three masks each, the best
-    assert max(enlarged) == 3
+    assert len(enlarged) == sum(colour > 0 for colour in seer.asked)  # of three masks each, the best
+    assert max(enlarged) < 128 * 128 / 4  # and only where it is: a quarter holds each of the four
 
 
 def test_each_threshold_drops_what_it_says() -> None:

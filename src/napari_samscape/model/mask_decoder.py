@@ -18,7 +18,13 @@ MASK_TOKENS = 4  # the single mask, then the three of an ambiguous prompt
 
 
 class Attention(nn.Module):
-    """Attention whose inner width may be smaller than its tokens' width."""
+    """Attention whose inner width may be smaller than its tokens' width.
+
+    A decoder has a handful of tokens on one side and thousands of image cells on the other. What is
+    projected is then cheaper on the small side: ``q . (W k) = (W' q) . k``, and a weighted mean of projected
+    values is the projected mean. So an image cell is multiplied with ``heads * n`` vectors made of n tokens
+    instead of with ``inner`` rows of a matrix and then with n keys. The result is the same up to rounding.
+    """
 
     def __init__(self, width: int, inner: int, heads: int) -> None:
         super().__init__()
@@ -29,11 +35,40 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, width)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """``(b, n, width)`` queries to ``(b, m, width)`` keys and values: ``(b, n, width)``."""
+        """``(b, n, width)`` queries to ``(b, m, width)`` keys and values: ``(b, n, width)``.
+
+        The side of the image, where it is the longer one, may have a batch of 1 that stands for all.
+        """
+        fewest = self.heads * min(q.shape[1], k.shape[1])
+        if q.shape[1] == k.shape[1] or fewest > self.q_proj.out_features:
+            return self._plain(q, k, v)
+        return self._few_queries(q, k, v) if q.shape[1] < k.shape[1] else self._few_keys(q, k, v)
+
+    def _plain(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (self._split(f(t)) for f, t in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v)))
         # Plain products: with a handful of tokens on one side they beat the fused kernel on a CPU.
         weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).softmax(-1)
         return self.out_proj((weights @ v).transpose(1, 2).flatten(2))
+
+    def _few_queries(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        asked = self._split(self.q_proj(q))  # (b, heads, n, d)
+        scale = 1 / math.sqrt(asked.shape[-1])
+        # The keys' bias adds the same to all keys of a query, which softmax does not see.
+        asked = (scale * asked) @ self.k_proj.weight.unflatten(0, (self.heads, -1))  # (b, heads, n, width)
+        weights = (asked.flatten(1, 2) @ k.transpose(1, 2)).softmax(-1)  # (b, heads*n, m)
+        means = (weights @ v).unflatten(1, (self.heads, -1))  # (b, heads, n, width)
+        values = means @ self.v_proj.weight.unflatten(0, (self.heads, -1)).transpose(1, 2)
+        return self.out_proj(values.transpose(1, 2).flatten(2) + self.v_proj.bias)
+
+    def _few_keys(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        keys, values = self._split(self.k_proj(k)), self._split(self.v_proj(v))  # (b, heads, n, d)
+        keys = keys / math.sqrt(keys.shape[-1])
+        vectors = keys @ self.q_proj.weight.unflatten(0, (self.heads, -1))  # (b, heads, n, width)
+        offsets = (keys @ self.q_proj.bias.unflatten(0, (self.heads, -1, 1))).flatten(1)  # (b, heads*n)
+        scores = q @ vectors.flatten(1, 2).transpose(1, 2) + offsets.unsqueeze(1)  # (b, m, heads*n)
+        weights = scores.unflatten(2, (self.heads, -1)).softmax(-1).flatten(2)
+        told = values @ self.out_proj.weight.T.unflatten(0, (self.heads, -1))  # (b, heads, n, width)
+        return weights @ told.flatten(1, 2) + self.out_proj.bias
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (b, heads, n, d)
@@ -56,7 +91,7 @@ class TwoWayBlock(nn.Module):
         self.cross_attn_image_to_token = Attention(width, inner, heads)
 
     def forward(self, tokens: Tensor, image: Tensor, token_pe: Tensor, pe: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens ``(b, n, width)`` and image ``(b, h*w, width)``, both updated."""
+        """Tokens ``(b, n, width)`` and image ``(1 or b, h*w, width)``, both updated, the image then b."""
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
@@ -80,7 +115,7 @@ class TwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(config.width)
 
     def forward(self, image: Tensor, pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Image and its positions ``(b, h*w, width)``, tokens ``(b, n, width)``: tokens, image."""
+        """Image and its positions ``(1 or b, h*w, width)``, tokens ``(b, n, width)``: tokens, image."""
         token_pe = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_pe, pe)
@@ -143,8 +178,9 @@ class MaskDecoder(nn.Module):
             Image embedding.
         pe : Tensor, shape (1 or b, width, h, w)
             Position encoding of its cells.
-        sparse, dense : Tensor, shapes (b, n, width) and (b, width, h, w)
-            The encoded prompt.
+        sparse, dense : Tensor, shapes (b, n, width) and (1 or b, width, h, w)
+            The encoded prompt. Where both image and dense prompt are one for all, so is their part of the
+            work.
 
         Returns
         -------

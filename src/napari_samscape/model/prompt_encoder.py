@@ -102,11 +102,11 @@ class PromptEncoder(nn.Module):
         padding = (labels == PADDING).unsqueeze(-1)
         return torch.where(padding, torch.zeros_like(tokens), tokens) + kinds[labels + 1]
 
-    def embed_masks(self, masks: Tensor | None, batch: int, grid: tuple[int, int]) -> Tensor:
-        """Dense map ``(b, width, h, w)`` of mask logits ``(b, 1, 4h, 4w)``, or of none."""
+    def embed_masks(self, masks: Tensor | None, grid: tuple[int, int]) -> Tensor:
+        """Dense map ``(b, width, h, w)`` of logits ``(b, 1, 4h, 4w)``; one for all where there are none."""
         if masks is not None:
             return self.mask_downscaling(masks)
-        return self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(batch, -1, *grid)
+        return self.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(-1, -1, *grid)
 
     def forward(
         self,
@@ -134,12 +134,12 @@ class PromptEncoder(nn.Module):
         Returns
         -------
         sparse : Tensor, shape (b, n, width)
-        dense : Tensor, shape (b, width, h, w)
+        dense : Tensor, shape (1 or b, width, h, w)
         fine : tuple of Tensor
             Finer dense maps for the decoder's upscaling; none in SAM.
         """
         sparse = self.embed_points(points, labels, origin)
-        return sparse, self.embed_masks(masks, len(points), grid), ()
+        return sparse, self.embed_masks(masks, grid), ()
 
 
 def join_prompts(points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:

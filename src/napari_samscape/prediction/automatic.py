@@ -1,7 +1,7 @@
 """Everything in the picture: many points are asked, and the good, different answers are kept.
 
-Memory stays low. Masks that the model itself thinks poor go before they are enlarged, the rest is enlarged a
-few at a time, and what stays is packed into its bounding box at once.
+Memory stays low. Masks that the model itself thinks poor go before they are enlarged, the rest is enlarged
+one at a time and only where it is, and what stays is packed into its bounding box at once.
 """
 
 from __future__ import annotations
@@ -16,23 +16,21 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.dense import dense_points, missed_points
+from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.grid import Box, crop_boxes, point_grids
 from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.instances import (
     box_nms,
-    boxes_from_masks,
     clean_instance,
     instance_from_mask,
     mask_nms,
     stability_score,
 )
 from napari_samscape.prediction.options import EverythingOptions, default_options
-from napari_samscape.prediction.predict import decode_points, embed, upscale
+from napari_samscape.prediction.predict import decode_points, embed
 from napari_samscape.prediction.types import Embedding, Instance, Instances
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_samscape.model.sam import Sam
 
 __all__ = ["EverythingOptions", "Progress", "default_options", "everything"]
@@ -42,7 +40,6 @@ Progress = Callable[[int, int, str], None]
 
 MASK_THRESHOLD = 0.0  # logits above it are inside
 EDGE_TOLERANCE = 20  # pixels; a mask that ends this near to a crop's edge is taken for cut off
-PIXELS_AT_ONCE = 2**24  # of enlarged masks; 64 MiB of logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,38 +210,36 @@ def _candidates(view: _View, points: NDArray[np.float64]) -> list[Instance]:
     chosen = torch.arange(len(iou), device=iou.device)
     if view.options.pred_iou_thresh > 0:
         chosen = chosen[iou > view.options.pred_iou_thresh]
-    found: list[Instance] = []
-    height, width = view.embedding.image_shape
-    pixels = max(height * width, view.model.image_size**2)  # each is enlarged by way of the shown size
-    for part in chosen.split(max(1, PIXELS_AT_ONCE // pixels)):
-        large = upscale(logits[part][:, None], view.embedding, view.model)[:, 0]
-        found += _accepted(view, large, iou[part].tolist(), source[part.cpu().numpy()])
-    return found
+    enlarger = Enlarger(view.model, view.embedding, (logits.shape[1], logits.shape[2]))
+    low, said = logits[chosen].float().cpu().numpy(), iou[chosen].tolist()
+    found = [
+        _accepted(view, enlarger, mask, value, point)
+        for mask, value, point in zip(low, said, source[chosen.cpu().numpy()], strict=True)
+    ]
+    return [item for item in found if item is not None]
 
 
-def _accepted(view: _View, logits: Tensor, iou: list[float], points: NDArray[np.float64]) -> list[Instance]:
-    """Those of a few enlarged masks (n, y, x) that are stable, not empty and not cut off by a crop's edge."""
-    stability = stability_score(logits, MASK_THRESHOLD, view.options.stability_score_offset).tolist()
-    masks = logits > MASK_THRESHOLD
-    boxes = boxes_from_masks(masks)
-    found = []
-    for index, (y0, x0, y1, x1) in enumerate(boxes):
-        if y0 == y1 or _is_cut_off(boxes[index], view):
-            continue
-        if view.options.stability_score_thresh > 0 and not (
-            stability[index] >= view.options.stability_score_thresh
-        ):
-            continue
-        found.append(
-            instance_from_mask(
-                masks[index, y0:y1, x0:x1].cpu().numpy(),
-                offset=(int(y0), int(x0)),
-                predicted_iou=iou[index],
-                stability=stability[index],
-                point=(float(points[index, 0]), float(points[index, 1])),
-            )
-        )
-    return found
+def _accepted(
+    view: _View, enlarger: Enlarger, logits: NDArray[np.float32], iou: float, point: NDArray[np.float64]
+) -> Instance | None:
+    """The mask of logits (h, w), enlarged, if it is stable, not empty and not cut off by a crop's edge."""
+    offset, least = view.options.stability_score_offset, view.options.stability_score_thresh
+    window = enlarger.reach(logits, MASK_THRESHOLD - offset)  # all that the stability is about
+    large = enlarger.window(logits, window)
+    mask = large > MASK_THRESHOLD
+    if not mask.any():
+        return None
+    stability = float(stability_score(torch.from_numpy(large), MASK_THRESHOLD, offset))
+    if least > 0 and not stability >= least:
+        return None
+    item = instance_from_mask(
+        mask,
+        offset=window[:2],
+        predicted_iou=iou,
+        stability=stability,
+        point=(float(point[0]), float(point[1])),
+    )
+    return None if _is_cut_off(np.array(item.box), view) else item
 
 
 def _is_cut_off(box: NDArray[np.int64], view: _View) -> bool:

@@ -60,16 +60,24 @@ class Enlarger:
         Instance
             `NOTHING` if no pixel is left.
         """
-        inside = logits > 0
-        if not inside.any():
-            return NOTHING
-        # A value above 0 between cells needs a cell above 0 next to it.
-        y0, y1 = self.rows.reach(inside, axis=1)
-        x0, x1 = self.columns.reach(inside, axis=0)
-        mask = self.window(logits, (y0, x0, y1, x1)) > 0
+        box = self.reach(logits, 0.0)
+        mask = self.window(logits, box) > 0
         if not mask.any():  # the picture may end before the cell's middle
             return NOTHING
-        return instance_from_mask(mask, offset=(y0 + origin[0], x0 + origin[1]), predicted_iou=predicted_iou)
+        offset = (box[0] + origin[0], box[1] + origin[1])
+        return instance_from_mask(mask, offset=offset, predicted_iou=predicted_iou)
+
+    def reach(self, logits: FloatArray, threshold: float) -> tuple[int, int, int, int]:
+        """Box (y0, x0, y1, x1), half open, outside of which enlarged logits (h, w) are at most ``threshold``.
+
+        A value above it between cells needs a cell above it next to it. Empty where there is no such cell.
+        """
+        above = logits > threshold
+        if not above.any():
+            return 0, 0, 0, 0
+        y0, y1 = self.rows.reach(above, axis=1)
+        x0, x1 = self.columns.reach(above, axis=0)
+        return y0, x0, y1, x1
 
     def window(self, logits: FloatArray, box: tuple[int, int, int, int]) -> FloatArray:
         """Logits (h, w) enlarged inside a half-open box (y0, x0, y1, x1) of the picture."""
