@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.prediction.automatic import everything
+from napari_samscape.prediction.automatic import EverythingOptions, everything
 from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.predict import decode
 from napari_samscape.prediction.types import Instance, Instances, Prompts
@@ -91,6 +91,8 @@ class ModelMethod:
         size, the window that shows the prompt best, or the whole if the object is large. "auto": the same for
         boxes; a click, which does not say how large its object is, is asked in both, and the answer of
         higher predicted IoU is kept.
+    options : EverythingOptions, optional
+        How to look for everything; the model's defaults where left out.
 
     Raises
     ------
@@ -100,6 +102,7 @@ class ModelMethod:
 
     model: Sam
     view: str = "auto"
+    options: EverythingOptions | None = None
 
     def __post_init__(self) -> None:
         if self.view not in VIEWS:
@@ -112,7 +115,7 @@ class ModelMethod:
 
     def look(self, pixels: NDArray[Any]) -> Look:
         """See a picture; the embedding is made when first needed."""
-        return _ModelLook(self.model, pixels, self.view)
+        return _ModelLook(self, pixels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,13 +125,14 @@ class _Memory:
 
 
 class _ModelLook:
-    def __init__(self, model: Sam, pixels: NDArray[Any], view: str) -> None:
-        self.model, self.pixels, self.view = model, pixels, view
-        self.views = Views(model, pixels)
+    def __init__(self, method: ModelMethod, pixels: NDArray[Any]) -> None:
+        self.model, self.pixels, self.view = method.model, pixels, method.view
+        self.options = method.options
+        self.views = Views(method.model, pixels)
         self._enlargers: dict[int, Enlarger] = {}
 
     def everything(self) -> Instances:
-        return everything(self.model, self.pixels)
+        return everything(self.model, self.pixels, self.options)
 
     def ask(self, prompts: Sequence[Prompts], previous: Sequence[Answer] | None = None) -> list[Answer]:
         if previous is not None:
