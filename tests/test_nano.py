@@ -8,7 +8,7 @@ import torch
 
 from napari_samscape import Prompts, embed, predict
 from napari_samscape.model.mask_decoder import Attention
-from napari_samscape.model.nano import NanoConfig, expected_iou
+from napari_samscape.model.nano import OFFSET_UNIT, NanoConfig, expected_iou, kinship
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from napari_samscape.model.sam import Sam, build_model, build_nano
 
@@ -31,7 +31,7 @@ def test_a_picture_is_padded_to_a_multiple_of_32_not_to_a_square(fresh: Sam) -> 
     assert embedding.input_shape == (200, 512)
     assert embedding.features.shape == (1, 128, 14, 32)
     assert [tuple(s.shape[2:]) for s in embedding.skips] == [(28, 64), (56, 128), (112, 256)]
-    assert embedding.dense.shape == (1, 2, 56, 128)
+    assert embedding.dense.shape == (1, 4, 56, 128)
 
 
 def test_masks_come_at_the_pictures_size_and_half_the_shown_size(fresh: Sam) -> None:
@@ -57,6 +57,36 @@ def test_a_box_is_drawn_filled(fresh: Sam) -> None:
     box = draw(fresh, [(8.5, 4.5), (20.5, 12.5)], [BOX_START, BOX_END])[3]
     assert (box[3:6, 5:10] == 1).all()
     assert box.sum() == pytest.approx(6 * 4)  # 12 x 8 pixels, edges shared
+
+
+def two_halves() -> torch.Tensor:
+    """Maps of a dense head, (1, 4, 4, 8): all inside, pointing to the middle of a half, x 7.5 or 23.5."""
+    x = torch.arange(8) * 4 + 1.5
+    y = torch.arange(4) * 4 + 1.5
+    dense = torch.full((1, 4, 4, 8), 20.0)
+    dense[0, 2] = ((7.5 - y) / OFFSET_UNIT)[:, None]
+    dense[0, 3] = (torch.where(x < 16, 7.5, 23.5) - x) / OFFSET_UNIT
+    return dense
+
+
+def test_kin_is_what_points_to_the_centre_that_the_click_points_to() -> None:
+    points, labels = torch.tensor([[[2.0, 12.0], [30.0, 3.0]]]), torch.tensor([[FOREGROUND, BACKGROUND]])
+    narrow, _, _, away = kinship(points, labels, two_halves())[0]
+    assert torch.allclose(narrow[:, :4], torch.ones(4, 4)) and (narrow[:, 4:] < 1e-3).all()
+    assert torch.allclose(away[:, 4:], torch.ones(4, 4))
+
+
+def test_kin_of_a_box_points_to_its_middle() -> None:
+    points = torch.tensor([[[0.0, 0.0], [20.0, 4.0], [27.0, 11.0]]])
+    narrow, *_, away = kinship(points, torch.tensor([[PADDING, BOX_START, BOX_END]]), two_halves())[0]
+    assert torch.allclose(narrow[:, 4:], torch.ones(4, 4)) and (narrow[:, :4] < 1e-3).all()
+    assert not away.any()
+
+
+def test_what_is_outside_of_objects_is_nobodys_kin() -> None:
+    dense = two_halves()
+    dense[:, 0] = -20
+    assert kinship(torch.tensor([[[2.0, 12.0]]]), torch.tensor([[FOREGROUND]]), dense).max() < 1e-6
 
 
 def test_the_position_of_a_crop_can_be_told(fresh: Sam) -> None:

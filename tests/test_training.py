@@ -16,11 +16,12 @@ from PIL import Image
 from napari_samscape import InputError
 from napari_samscape.io import write_labels
 from napari_samscape.io.labelled import IGNORE
+from napari_samscape.model.nano import OFFSET_UNIT
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from napari_samscape.model.sam import build_nano
 from napari_samscape.model.weights import load_model
-from napari_samscape.training.data import cut, make_picture, object_boxes, random_crop, read_source
-from napari_samscape.training.loss import Targets, mask_losses, pixel_weights, true_iou
+from napari_samscape.training.data import Crop, cut, make_picture, object_boxes, random_crop, read_source
+from napari_samscape.training.loss import Targets, dense_loss, mask_losses, pixel_weights, true_iou
 from napari_samscape.training.prompts import ask, collate, correction, first_prompt, interior_depth
 from napari_samscape.training.synthetic import synthetic_picture
 from napari_samscape.training.train import Config, State, forward, new_state, one_step, read_config, train
@@ -165,6 +166,18 @@ class TestPrompts:
         assert points[:2, 0].tolist() == [[6.5, 6.5], [14.5, 14.5]]
         assert labels[:, 0].tolist() == [FOREGROUND, BACKGROUND, PADDING]
 
+    def test_cells_point_to_the_middle_of_their_objects_box(self) -> None:
+        labels = np.zeros((16, 16), np.int64)
+        labels[0:8, 4:16] = 3  # box from 0 to 7 and 4 to 15: middle (3.5, 9.5)
+        question = ask(Crop(torch.zeros(3, 16, 16), labels, complete=True), 1, np.random.default_rng(0))
+        assert question is not None
+        dy, dx, weight = question.dense[3:]
+        x = np.arange(4) * 4 + 1.5
+        assert (dy[:2, 1:] * OFFSET_UNIT).tolist() == [[2.0] * 3, [-2.0] * 3]
+        assert (dx[0, 1:] * OFFSET_UNIT + torch.from_numpy(x[1:])).tolist() == [9.5] * 3
+        assert torch.allclose(weight[:2, 1:], torch.tensor(OFFSET_UNIT / 96**0.5))
+        assert not weight[2:].any() and not weight[:, 0].any()
+
     def test_nothing_is_asked_of_a_crop_without_objects_whose_labels_are_incomplete(self, discs) -> None:
         picture = make_picture(discs[0], discs[1] * 0, "empty", complete=False)
         crop = cut(picture, 64, np.array([47.5, 47.5]), np.eye(2))
@@ -172,6 +185,16 @@ class TestPrompts:
 
 
 class TestLoss:
+    def test_the_dense_heads_loss_is_none_for_the_truth_and_relative_to_the_objects_size(self) -> None:
+        wanted = torch.zeros(1, 6, 1, 2)
+        wanted[0, :, 0, 0] = torch.tensor([1, 1, 1, 0.5, -0.25, 2.0])  # in an object of 8 pixels
+        dense = torch.tensor([[20.0, 20, 0.5, -0.25], [-20, -20, 9, 9]]).T.reshape(1, 4, 1, 2)
+        assert dense_loss(dense, wanted) < 1e-6  # offsets do not count outside
+        small, large = dense.clone(), wanted.clone()
+        small[0, 2, 0, 0] += 1
+        large[0, 5, 0, 0] = 1
+        assert dense_loss(small, wanted) > dense_loss(small, large) > 0.5
+
     def test_the_truth_costs_nothing_and_its_opposite_much(self) -> None:
         mask = torch.zeros(1, 16, 16)
         mask[0, 4:9, 4:12] = 1
@@ -211,7 +234,9 @@ class TestTraining:
         loss, _ = forward(model, batch, 2, rng)
         loss.backward()
         unused = {name for name, p in model.named_parameters() if p.grad is None}
-        assert unused == {"prompt_encoder.no_mask_embed.weight"}  # nano draws 'no mask' instead
+        # A bias of keys changes nothing, softmax does not see it; and nano draws 'no mask' instead.
+        biases = {name for name in unused if name.endswith("token_to_image.k_proj.bias")}
+        assert unused - biases == {"prompt_encoder.no_mask_embed.weight"}
 
     def test_a_part_can_be_trained_alone(self, config: Config, discs) -> None:
         config = replace(config, minutes=60, parts=("mask_decoder.iou_prediction_head",))

@@ -8,7 +8,9 @@ What differs from SAM, and why:
   HQ-SAM (Ke et al. 2023): a nucleus 15 pixels wide is a single cell at stride 16.
 - Points and boxes are also *drawn*, next to the mask prompt, and join the dense prompt; the decoder need
   not learn from scratch where a coordinate lies.
-- A dense head tells 'inside an object' and 'near its centre', which gives everything-mode its prompts.
+- A dense head tells 'inside an object', 'near its centre' (which gives everything-mode its prompts) and
+  where that centre is. What belongs to one centre is one object (Neven et al. 2019), so how near every cell's
+  centre lies to that of the prompt is drawn as well: *kinship*.
 - The predicted IoU starts from how sure the mask is of its own pixels; the head corrects that.
 """
 
@@ -34,6 +36,10 @@ STRIDE = 16  # of the image embedding
 PAD_MULTIPLE = 32
 IMAGE_SIZE = 512
 POINT_SIGMA = 4.0  # pixels of the shown picture; how large a click is drawn
+DENSE_STRIDE = 4
+DENSE_MAPS = 4
+OFFSET_UNIT = 16.0  # pixels of the shown picture
+KIN_SIGMAS = (4.0, 10.0, 25.0)  # pixels; how far apart centres may lie that are taken for one
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,9 @@ class NanoEncoder(nn.Module):
         self.smooth = nn.ModuleList([nn.Conv2d(f8, f8, 3, padding=1), nn.Conv2d(f4, f4, 3, padding=1)])
         skips = zip((f8, f4, w2), config.fine, strict=True)
         self.to_skips = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in skips)
-        self.dense_head = nn.Sequential(nn.Conv2d(f4, f4, 3, padding=1), nn.ReLU(), nn.Conv2d(f4, 2, 1))
+        self.dense_head = nn.Sequential(
+            nn.Conv2d(f4, f4, 3, padding=1), nn.ReLU(), nn.Conv2d(f4, DENSE_MAPS, 1)
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """Encode normalised pictures ``(b, 3, h, w)``, h and w multiples of 32.
@@ -139,8 +147,9 @@ class NanoEncoder(nn.Module):
         features : Tensor, shape (b, c, h/16, w/16)
         skips : tuple of Tensor
             At strides 8, 4 and 2.
-        dense : Tensor, shape (b, 2, h/4, w/4)
-            Logits: inside an object, near an object's centre.
+        dense : Tensor, shape (b, 4, h/4, w/4)
+            Logits: inside an object, near an object's centre; then (y, x) from here to the middle of the
+            object's box, in `OFFSET_UNIT` pixels.
         """
         x2 = self.downs[0](images.contiguous(memory_format=torch.channels_last))
         x4 = self.stages[0](self.downs[1](x2))
@@ -179,6 +188,7 @@ class DrawnPromptEncoder(PromptEncoder):
             ]
         )
         self.to_fine = nn.ModuleList([nn.Conv2d(24, f8, 1), nn.Conv2d(12, f4, 1)])
+        self.to_kin = nn.Conv2d(len(KIN_SIGMAS) + 1, 12, 1)
 
     def mask_prompt_size(self, grid: tuple[int, int]) -> tuple[int, int]:
         """Mask prompts come at stride 2."""
@@ -191,10 +201,13 @@ class DrawnPromptEncoder(PromptEncoder):
         masks: Tensor | None,
         grid: tuple[int, int],
         origin: Tensor | None = None,
+        picture: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """As in `PromptEncoder`; ``fine`` holds maps at strides 8 and 4."""
+        """As in `PromptEncoder`; ``fine`` holds maps at strides 8 and 4, ``picture`` the dense head's."""
         drawn = self.draw(points, labels, masks, grid)
         x4 = self.mask_downscaling[0](drawn)
+        if picture is not None:
+            x4 = x4 + self.to_kin(kinship(points, labels, picture))
         x8 = self.mask_downscaling[1](x4)
         dense = self.mask_downscaling[2](x8)
         sparse = self.embed_points(points, labels, origin)
@@ -217,6 +230,48 @@ def _bumps(points: Tensor, chosen: Tensor, y: Tensor, x: Tensor) -> Tensor:
     along_y = torch.exp(-0.5 * ((y - points[..., 1:]) / POINT_SIGMA) ** 2) * chosen.unsqueeze(-1)
     along_x = torch.exp(-0.5 * ((x - points[..., :1]) / POINT_SIGMA) ** 2)
     return torch.einsum("bny,bnx->byx", along_y, along_x).clamp(max=1)
+
+
+def kinship(points: Tensor, labels: Tensor, dense: Tensor) -> Tensor:
+    """How near the centre that each cell points to lies to the centre of the prompt.
+
+    The centre of a point is the one that its cell points to, the centre of a box is its middle.
+
+    Parameters
+    ----------
+    points, labels : Tensor, shapes (b, n, 2) and (b, n)
+        (x, y) in pixels of the shown picture, and their kinds.
+    dense : Tensor, shape (1 or b, 4, h, w)
+        The dense head's maps.
+
+    Returns
+    -------
+    Tensor, shape (b, 4, h, w)
+        0..1: kinship with what is asked for, at three widths, and with background points at the middle one.
+    """
+    b, (h, w) = len(points), dense.shape[2:]
+    y = torch.arange(h, device=points.device)[:, None] * DENSE_STRIDE + (DENSE_STRIDE - 1) / 2
+    x = torch.arange(w, device=points.device) * DENSE_STRIDE + (DENSE_STRIDE - 1) / 2
+    offsets = dense[:, 2:].float() * OFFSET_UNIT
+    centre_y, centre_x = ((y + offsets[:, 0]).expand(b, -1, -1), (x + offsets[:, 1]).expand(b, -1, -1))
+    rows = ((points[..., 1] + 0.5) / DENSE_STRIDE).long().clamp(0, h - 1)
+    columns = ((points[..., 0] + 0.5) / DENSE_STRIDE).long().clamp(0, w - 1)
+    index = rows * w + columns  # (b, n)
+    middle = (points + points.roll(-1, 1)) / 2  # of a box's two corners, where its first one stands
+    is_box = labels == BOX_START
+    asked_y = torch.where(is_box, middle[..., 1], centre_y.flatten(1).gather(1, index))
+    asked_x = torch.where(is_box, middle[..., 0], centre_x.flatten(1).gather(1, index))
+    far = (centre_y[:, None] - asked_y[..., None, None]) ** 2 + (
+        centre_x[:, None] - asked_x[..., None, None]
+    ) ** 2  # (b, n, h, w)
+    near, away = (
+        far.masked_fill(~kind[..., None, None], 1e9).amin(1)
+        for kind in (is_box | (labels == FOREGROUND), labels == BACKGROUND)
+    )
+    maps = [torch.exp(near / (-2 * sigma**2)) for sigma in KIN_SIGMAS]
+    maps.append(torch.exp(away / (-2 * KIN_SIGMAS[1] ** 2)))
+    kin = torch.stack(maps, dim=-1) * dense[:, 0, :, :, None].float().sigmoid()
+    return kin.permute(0, 3, 1, 2)  # channels last
 
 
 def _box(points: Tensor, labels: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -256,25 +311,32 @@ class NanoMaskDecoder(MaskDecoder):
                 make_local(module)
 
     def make_upscaling(self, width: int) -> nn.Module:
-        """Three doublings, and one 3 x 3 convolution where prompt and image first meet finely."""
+        """Three doublings, and 3 x 3 convolutions where prompt and image meet finely."""
         f8, f4, f2 = self.fine
-        return nn.ModuleDict(
+        up = nn.ModuleDict(
             {
                 "to8": nn.ConvTranspose2d(width, f8, 2, 2),
                 "norm8": LayerNorm2d(f8),
                 "mix8": nn.Conv2d(f8, f8, 3, padding=1),
+                "more8": nn.Conv2d(f8, f8, 3, padding=1),
                 "to4": nn.ConvTranspose2d(f8, f4, 2, 2),
                 "norm4": LayerNorm2d(f4),
+                "mix4": nn.Conv2d(f4, f4, 3, padding=1),
                 "to2": nn.ConvTranspose2d(f4, f2, 2, 2),
             }
         )
+        for name in ("more8", "mix4"):  # these start by adding nothing
+            nn.init.zeros_(up[name].weight)  # type: ignore[arg-type]
+        return up
 
     def upscale(self, image: Tensor, skips: tuple[Tensor, ...], fine: tuple[Tensor, ...]) -> Tensor:
         """``(b, width, h, w)`` to ``(b, c, 8h, 8w)``."""
         up: nn.ModuleDict = self.output_upscaling  # type: ignore[assignment]
         x8 = F.gelu(up["norm8"](up["to8"](image) + skips[0] + fine[0]))
         x8 = x8 + F.gelu(up["mix8"](x8))
+        x8 = x8 + up["more8"](F.gelu(x8))
         x4 = F.gelu(up["norm4"](up["to4"](x8) + skips[1] + fine[1]))
+        x4 = x4 + up["mix4"](x4)
         return up["to2"](x4).add_(skips[2]).relu_()  # in place: this is the largest map of all
 
     def estimate(self, iou: Tensor, logits: Tensor) -> Tensor:

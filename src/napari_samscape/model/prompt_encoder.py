@@ -115,6 +115,7 @@ class PromptEncoder(nn.Module):
         masks: Tensor | None,
         grid: tuple[int, int],
         origin: Tensor | None = None,
+        picture: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Encode one prompt per item of the batch.
 
@@ -130,6 +131,8 @@ class PromptEncoder(nn.Module):
             (h, w) of the image embedding.
         origin : Tensor, shape (b, 2), optional
             See `dense_pe`.
+        picture : Tensor, optional
+            What a dense head says of the picture; SAM has none.
 
         Returns
         -------

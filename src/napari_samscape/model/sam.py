@@ -35,7 +35,7 @@ class Encoded:
 
     features: Tensor  # (b, c, h, w)
     skips: tuple[Tensor, ...] = ()  # finer, each (b, c_i, h_i, w_i)
-    dense: Tensor | None = None  # (b, 2, h', w') logits: inside an object, near its centre
+    dense: Tensor | None = None  # (b, n, h', w') of a dense head, see `NanoEncoder`
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ class Sam(nn.Module):
         """
         grid = (encoded.features.shape[2], encoded.features.shape[3])
         points, labels = join_prompts(prompt.points, prompt.labels, prompt.boxes)
-        sparse, dense, fine = self.prompt_encoder(points, labels, prompt.masks, grid, origin)
+        sparse, dense, fine = self.prompt_encoder(points, labels, prompt.masks, grid, origin, encoded.dense)
         pe = self.prompt_encoder.dense_pe(grid, origin)
         tokens, image, iou = self.mask_decoder.decode(encoded.features, pe, sparse, dense)
         pixels = self.mask_decoder.upscale(image, encoded.skips, fine)

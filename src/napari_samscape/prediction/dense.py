@@ -113,7 +113,7 @@ def _maps(embedding: Embedding) -> tuple[NDArray[np.float32], NDArray[np.float32
     assert embedding.dense is not None
     stride = _stride(embedding)
     height, width = (math.ceil(length / stride) for length in embedding.input_shape)
-    inside, centre = embedding.dense[0, :, :height, :width].float().cpu().numpy()
+    inside, centre = embedding.dense[0, :2, :height, :width].float().cpu().numpy()
     return inside, centre
 
 

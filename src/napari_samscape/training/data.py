@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from napari_samscape.errors import InputError
 from napari_samscape.io.labelled import IGNORE, checked_labels, labelled_pictures
 from napari_samscape.prediction.image import shown_shape, to_rgb
+from napari_samscape.prediction.views import LARGE
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ def _halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((blocks.sum(axis=(1, 3)) + 2) // 4).astype(np.uint8)
 
 
-def object_boxes(labels: NDArray[np.uint16]) -> NDArray[np.int64]:
+def object_boxes(labels: NDArray[Any]) -> NDArray[np.int64]:
     """Id and half-open bounding box of every object, ``(n, 5)``, ignored regions left out."""
     from scipy.ndimage import find_objects
 
@@ -125,18 +126,20 @@ class Crop:
 def random_crop(picture: Picture, size: int, image_size: int, rng: np.random.Generator) -> Crop:
     """Cut a rotated, flipped, scaled square out of a picture, with a random object in it.
 
-    Half of the crops show the picture about as large as a user's whole picture would be shown
-    (longest side ``image_size``); the rest bring the object to a random size, so that no scale of
-    objects is foreign to the model.
+    Most crops show the picture about as large as a user's would be shown: with its longest side at
+    ``image_size``, or a large one through windows of that size. The rest bring the object to a random
+    size, so that no scale of objects is foreign to the model.
     """
     height, width = picture.labels.shape
     natural = image_size / max(height, width)
+    if max(height, width) > LARGE * image_size and rng.random() < 0.6:
+        natural = 1.0
     centre = np.array([rng.uniform(0, height), rng.uniform(0, width)])
-    scale = natural * np.exp(rng.uniform(-0.45, 0.55))
+    scale = natural * np.exp(rng.uniform(-0.3, 0.4))
     if len(picture.boxes):
         _, y0, x0, y1, x1 = picture.boxes[rng.integers(len(picture.boxes))]
         extent = max(4.0, float(np.sqrt((y1 - y0) * (x1 - x0))))
-        if rng.random() < 0.5:
+        if rng.random() < 0.25:
             scale = np.exp(rng.uniform(np.log(14), np.log(0.7 * size))) / extent
             scale = float(np.clip(scale, 0.4 * natural, 4.0))
         margin = 0.4 * size / scale
@@ -144,7 +147,7 @@ def random_crop(picture: Picture, size: int, image_size: int, rng: np.random.Gen
     if rng.random() < 0.8:  # mostly without looking over the picture's edge
         half = np.minimum(size / 2 / scale, np.array([height, width]) / 2)
         centre = np.clip(centre, half, np.array([height, width]) - half)
-    angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.6 else rng.integers(4) * np.pi / 2
+    angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.integers(4) * np.pi / 2
     flip = rng.choice([-1.0, 1.0])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * [1, flip]
     return cut(picture, size, centre, turn / scale)
@@ -195,18 +198,18 @@ def recolour(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     x = x.nan_to_num(0.5)
     if rng.random() < 0.15:
         x = x.mean(0, keepdim=True).expand(3, -1, -1)
-    if rng.random() < 0.25:  # mix the channels
-        mix = torch.tensor(np.eye(3) + rng.normal(0, 0.25, (3, 3)), dtype=torch.float32)
+    if rng.random() < 0.15:  # mix the channels
+        mix = torch.tensor(np.eye(3) + rng.normal(0, 0.2, (3, 3)), dtype=torch.float32)
         x = torch.einsum("dc,chw->dhw", mix / mix.sum(1, keepdim=True).clamp(min=0.5), x)
-    if rng.random() < 0.12:
+    if rng.random() < 0.06:
         x = 1 - x
-    if rng.random() < 0.7:
-        x = x.clamp(0, 1) ** float(np.exp(rng.uniform(-0.6, 0.6)))
-        x = (x - 0.5) * float(rng.uniform(0.6, 1.3)) + 0.5 + float(rng.uniform(-0.15, 0.15))
+    if rng.random() < 0.5:
+        x = x.clamp(0, 1) ** float(np.exp(rng.uniform(-0.5, 0.5)))
+        x = (x - 0.5) * float(rng.uniform(0.7, 1.2)) + 0.5 + float(rng.uniform(-0.1, 0.1))
+    if rng.random() < 0.15:
+        x = _blurred(x, float(rng.uniform(0.4, 1.4)))
     if rng.random() < 0.25:
-        x = _blurred(x, float(rng.uniform(0.4, 1.6)))
-    if rng.random() < 0.35:
-        x = x + torch.from_numpy(rng.normal(0, rng.uniform(0.01, 0.08), tuple(x.shape)).astype(np.float32))
+        x = x + torch.from_numpy(rng.normal(0, rng.uniform(0.01, 0.06), tuple(x.shape)).astype(np.float32))
     x = x.clamp(0, 1) * 255
     return x.masked_fill(outside, float("nan"))
 

@@ -83,8 +83,20 @@ def prompt_loss(logits: Tensor, iou: Tensor, targets: Targets) -> Tensor:
     return masks + 2 * estimate
 
 
-def dense_loss(dense: Tensor, inside: Tensor, centre: Tensor, weights: Tensor) -> Tensor:
-    """BCE of the dense head ``(b, 2, h, w)`` against maps ``(b, h, w)`` of being inside and central."""
-    wanted = torch.stack([inside, centre], dim=1)
-    bce = F.binary_cross_entropy_with_logits(dense.float(), wanted, reduction="none")
-    return (bce * weights.unsqueeze(1)).mean()
+def dense_loss(dense: Tensor, wanted: Tensor) -> Tensor:
+    """Loss of the dense head, by which all objects of a crop teach the encoder, not only those asked for.
+
+    Parameters
+    ----------
+    dense : Tensor, shape (b, 4, h, w)
+        See `NanoEncoder`.
+    wanted : Tensor, shape (b, 6, h, w)
+        Inside, centre, the weight of these two; the offsets (y, x), and by how much their error counts: one
+        over the object's size, 0 where there is none.
+    """
+    dense = dense.float()
+    bce = F.binary_cross_entropy_with_logits(dense[:, :2], wanted[:, :2], reduction="none")
+    weight = wanted[:, 5:]
+    error = F.smooth_l1_loss(dense[:, 2:] * weight, wanted[:, 3:5] * weight, beta=0.1, reduction="none")
+    share = (weight > 0).float().sum().clamp(min=1)
+    return 2 * (bce * wanted[:, 2:3]).mean() + 2 * error.sum() / share

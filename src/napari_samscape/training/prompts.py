@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_samscape.io.labelled import IGNORE
+from napari_samscape.model.nano import DENSE_STRIDE, OFFSET_UNIT
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
-from napari_samscape.training.data import Crop
+from napari_samscape.training.data import Crop, object_boxes
 from napari_samscape.training.loss import Targets, pixel_weights
 
 MASK_STRIDE = 2  # of nano's masks
-DENSE_STRIDE = 4  # of its dense head
 SMALLEST = 16  # pixels of the crop; what is smaller is not asked for
 
 
@@ -34,7 +34,7 @@ class Asked:
     is_object: Tensor  # (n,)
     points: Tensor  # (n, 3, 2) x, y
     labels: Tensor  # (n, 3)
-    dense: Tensor  # (3, s/4, s/4): inside, centre, weight
+    dense: Tensor  # (6, s/4, s/4): see `dense_loss`
 
 
 def ask(crop: Crop, objects: int, rng: np.random.Generator) -> Asked | None:
@@ -94,7 +94,7 @@ def first_prompt(
     mask: NDArray[np.bool_], depth: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[list[tuple[float, float]], list[int]]:
     """A click in the middle, a click anywhere inside, a jittered box, or box and click; three (x, y)."""
-    y, x = np.unravel_index(int(depth.argmax()), depth.shape) if rng.random() < 0.55 else (-1, -1)
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape) if rng.random() < 0.7 else (-1, -1)
     if y < 0:
         y, x = _random_pixel(mask, rng)
     click = (float(x), float(y))
@@ -140,7 +140,7 @@ class Batch:
     points: Tensor  # (n, 3, 2)
     labels: Tensor  # (n, 3)
     targets: Targets
-    dense: Tensor  # (b, 3, s/4, s/4)
+    dense: Tensor  # (b, 6, s/4, s/4)
 
     def to(self, device: torch.device) -> Batch:
         """Move everything."""
@@ -168,14 +168,27 @@ def collate(asked: list[Asked]) -> Batch:
 
 
 def _dense_target(crop: Crop, depth: NDArray[np.float64], known: Tensor) -> Tensor:
-    """Maps at stride 4: inside an object; depth relative to its deepest pixel; weight."""
+    """Maps at stride 4, as `dense_loss` takes them; the centre is the depth relative to the deepest pixel."""
     inside = (crop.labels > 0) & (crop.labels != IGNORE)
     deepest = np.zeros(int(crop.labels.max()) + 1)
     np.maximum.at(deepest, crop.labels.ravel(), depth.ravel())
     centre = np.where(inside, depth / np.maximum(deepest[crop.labels], 1), 0)
     weight = known.numpy() * (1.0 if crop.complete else inside)  # unlabelled things are not background
     maps = torch.from_numpy(np.stack([inside, centre**2, weight]).astype(np.float32))
-    return F.avg_pool2d(maps[None], DENSE_STRIDE)[0]
+    return torch.cat([F.avg_pool2d(maps[None], DENSE_STRIDE)[0], _offsets(crop.labels)])
+
+
+def _offsets(labels: NDArray[np.int64]) -> Tensor:
+    """From each cell at stride 4 to the middle of its object's box (y, x), and one over the object's size."""
+    cells = labels[DENSE_STRIDE // 2 :: DENSE_STRIDE, DENSE_STRIDE // 2 :: DENSE_STRIDE]
+    offsets = np.zeros((3, *cells.shape), np.float32)
+    middle = (DENSE_STRIDE - 1) / 2
+    for identity, y0, x0, y1, x1 in object_boxes(labels):
+        rows, columns = np.nonzero(cells == identity)
+        offsets[0, rows, columns] = ((y0 + y1 - 1) / 2 - (rows * DENSE_STRIDE + middle)) / OFFSET_UNIT
+        offsets[1, rows, columns] = ((x0 + x1 - 1) / 2 - (columns * DENSE_STRIDE + middle)) / OFFSET_UNIT
+        offsets[2, rows, columns] = OFFSET_UNIT / max(8.0, float(np.sqrt((y1 - y0) * (x1 - x0))))
+    return torch.from_numpy(offsets)
 
 
 def _random_pixel(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:

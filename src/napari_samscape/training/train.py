@@ -57,6 +57,7 @@ class Config:
     objects: int = 8  # asked for in a crop
     rate: float = 1e-3
     rounds: int = 2  # first prompt, then corrections
+    corrected: float = 1.0  # share of steps in which there are corrections
     synthetic: int = 0  # made-up pictures
     synthetic_weight: float = 0.1
     validation: tuple[str, ...] = ()  # data sets to watch, never trained on
@@ -150,9 +151,7 @@ def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> 
     Each further round adds a click in the error of the mask chosen and gives that mask as a prompt.
     """
     encoded = encode(model, batch)
-    inside, centre, weight = batch.dense.unbind(1)
-    dense = encoded.dense if encoded.dense is not None else batch.dense[:, :2]
-    loss = dense_loss(dense, inside, centre, weight)
+    loss = encoded.features.new_zeros(()) if encoded.dense is None else dense_loss(encoded.dense, batch.dense)
     each = each_prompts(encoded, batch.index)
     cells = IMAGE_SIZE // STRIDE - batch.pixels.shape[3] // STRIDE  # the crop lies anywhere in a picture
     origin = torch.from_numpy(rng.uniform(0, max(cells, 0), (len(batch.pixels), 2)).astype(np.float32))
@@ -316,7 +315,8 @@ def one_step(state: State, batch: Batch, config: Config) -> tuple[float, float]:
         group["lr"] = rate(config, state.step, state.seconds)
     batch = batch.to(device)
     with torch.autocast(device.type, torch.bfloat16):
-        loss, iou = forward(state.model, batch, config.rounds, rng)
+        rounds = config.rounds if rng.random() < config.corrected else 1
+        loss, iou = forward(state.model, batch, rounds, rng)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)

@@ -35,7 +35,8 @@ def encode(model: Sam, batch: Batch) -> Encoded:
 
 def each_prompts(encoded: Encoded, index: Tensor) -> Encoded:
     """For every prompt, what was encoded of its crop."""
-    return Encoded(encoded.features[index], tuple(skip[index] for skip in encoded.skips))
+    dense = None if encoded.dense is None else encoded.dense[index]
+    return Encoded(encoded.features[index], tuple(skip[index] for skip in encoded.skips), dense)
 
 
 @torch.inference_mode()
