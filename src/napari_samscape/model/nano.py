@@ -116,9 +116,9 @@ class NanoEncoder(nn.Module):
         self.image_size = IMAGE_SIZE
         w2, w4, w8, w16 = config.widths
         out, f8, f4 = config.decoder.width, 64, 48
-        self.downs = nn.ModuleList(
-            [_down(3, w2), _down(w2, w4), _down(w4, w8), _down(w8, w16), _down(w16, w16)]
-        )
+        # No norm on the first: it divides by the local intensity, and dim objects look like their ground.
+        stem = nn.Sequential(nn.Conv2d(3, w2, 3, 2, 1), nn.ReLU())
+        self.downs = nn.ModuleList([stem, _down(w2, w4), _down(w4, w8), _down(w8, w16), _down(w16, w16)])
         d4, d8, d16, d32 = config.depths
         self.stages = nn.ModuleList(
             [
