@@ -67,9 +67,10 @@ def heading(command: str) -> list[str]:
     ]
 
 
-def measure(options: argparse.Namespace) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
+def measure(
+    options: argparse.Namespace, model: ModelMethod
+) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
     """Tables of all protocols, and the model's figures for each."""
-    model = ModelMethod(load_model(options.model), options.view)
     lines: list[str] = []
     kept: dict[str, list[dict[str, Any]]] = {}
     for protocol, title in TITLES.items():
@@ -84,11 +85,11 @@ def measure(options: argparse.Namespace) -> tuple[list[str], dict[str, list[dict
     return lines, kept
 
 
-def measure_edges(options: argparse.Namespace) -> list[str]:
+def measure_edges(options: argparse.Namespace, model: ModelMethod) -> list[str]:
     """The table of edge maps against humans' boundaries; nothing was ever tuned on these pictures."""
     dataset = open_dataset(options.data / BOUNDARIES).first(options.limit)
     rows = []
-    for method in (ModelMethod(load_model(options.model)), Sobel(), Canny()):
+    for method in (model, Sobel(), Canny()):
         print(f"edges: {BOUNDARIES}, {method.name}", file=sys.stderr, flush=True)
         rows.append(evaluate(dataset, method, "edges", levels=options.thresholds))
     said = f"BSDS500's measure at {options.thresholds} thresholds; scikit-image's defaults, nothing tuned."
@@ -106,8 +107,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
-    lines, kept = measure(options)
-    lines += measure_edges(options)
+    model = ModelMethod(load_model(options.model), options.view)
+    lines, kept = measure(options, model)
+    lines += measure_edges(options, model)
     picture = options.out.with_name("calibration.svg")
     picture.write_text(calibration_svg({row["dataset"]: row["calibration"] for row in kept["point"]}))
     lines += ["## Predicted against true IoU, one click", "", f"![Calibration]({picture.name})", ""]

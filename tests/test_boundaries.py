@@ -201,9 +201,8 @@ def drawn(shared: Path) -> list[np.ndarray]:
 
 def test_a_human_agrees_with_himself(drawn: list[np.ndarray]) -> None:
     for human in drawn[0]:
-        recalled, all_human, precise, all_drawn = at_half(human, human)
-        assert precise == all_drawn
-        assert recalled >= 0.98 * all_human  # thinning takes a corner here and there
+        n = np.count_nonzero(human)
+        assert at_half(human, human) == (n, n, n, n)
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ class _Pairs(NamedTuple):
     def within(self, region: BoolArray) -> _Pairs:
         """Those whose pixel of the map lies in a region (y, x)."""
         inside = region.ravel()[self.drawn]
-        return _Pairs(*(part[inside] for part in self))
+        return _Pairs(self.drawn[inside], self.human[inside], self.distance[inside])
 
 
 def thresholds(count: int = 99) -> FloatArray:
@@ -258,7 +258,7 @@ def f_measure(recall: FloatArray, precision: FloatArray) -> FloatArray:
     return np.divide(2 * recall * precision, both, out=np.zeros_like(both), where=both > 0)
 
 
-def best_f(total: Counts, levels: ArrayLike) -> dict[str, float | None]:
+def best_f(total: Counts, levels: ArrayLike) -> dict[str, float]:
     """The best F of a data set, (t,), with the recall, precision and threshold where it is reached."""
     mix = np.linspace(0, 1, MIXTURES)
     lines = [total.recall, total.precision, np.asarray(levels, dtype=np.float64)]
