@@ -191,7 +191,9 @@ def _enlarger(model: Sam, embedding: Embedding, logits: Tensor) -> Enlarger:
 def _patches(enlarger: Enlarger, logits: Tensor, iou: Tensor, iou_thresh: float) -> list[_Patch]:
     """Cut masks ``(n, h, w)`` out that are not empty, and sure enough."""
     # What lies in the padding has no say in which masks are alike.
-    inside = [int(np.flatnonzero(axis.matrix.any(axis=0))[-1]) + 1 for axis in (enlarger.rows, enlarger.columns)]
+    inside = [
+        int(np.flatnonzero(axis.matrix.any(axis=0))[-1]) + 1 for axis in (enlarger.rows, enlarger.columns)
+    ]
     boxes = boxes_from_masks(logits[:, : inside[0], : inside[1]] > 0)
     found = []
     for mask, box, sure in zip(logits, boxes, iou.tolist(), strict=True):
