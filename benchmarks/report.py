@@ -18,6 +18,7 @@ import torch
 from napari_samscape import load_model
 from napari_samscape.evaluation.baselines import Baseline
 from napari_samscape.evaluation.datasets import open_dataset
+from napari_samscape.evaluation.edge_baselines import Canny, Sobel
 from napari_samscape.evaluation.methods import ModelMethod
 from napari_samscape.evaluation.report import calibration_svg, markdown
 from napari_samscape.evaluation.run import evaluate
@@ -31,6 +32,7 @@ SPLITS = (
     "gravel/val.zip",
     "coco_mini/permissive_val.zip",
 )
+BOUNDARIES = "bsds500/test_100.zip"
 TITLES = {
     "point": "One click on each object's middle",
     "box": "Each object's box",
@@ -65,9 +67,10 @@ def heading(command: str) -> list[str]:
     ]
 
 
-def measure(options: argparse.Namespace) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
+def measure(
+    options: argparse.Namespace, model: ModelMethod
+) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
     """Tables of all protocols, and the model's figures for each."""
-    model = ModelMethod(load_model(options.model), options.view)
     lines: list[str] = []
     kept: dict[str, list[dict[str, Any]]] = {}
     for protocol, title in TITLES.items():
@@ -82,17 +85,31 @@ def measure(options: argparse.Namespace) -> tuple[list[str], dict[str, list[dict
     return lines, kept
 
 
+def measure_edges(options: argparse.Namespace, model: ModelMethod) -> list[str]:
+    """The table of edge maps against humans' boundaries; nothing was ever tuned on these pictures."""
+    dataset = open_dataset(options.data / BOUNDARIES).first(options.limit)
+    rows = []
+    for method in (model, Sobel(), Canny()):
+        print(f"edges: {BOUNDARIES}, {method.name}", file=sys.stderr, flush=True)
+        rows.append(evaluate(dataset, method, "edges", levels=options.thresholds))
+    said = f"BSDS500's measure at {options.thresholds} thresholds; scikit-image's defaults, nothing tuned."
+    return ["## Edges, against boundaries that humans drew", "", said, "", markdown(rows), ""]
+
+
 def main() -> None:
     """Measure, then write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--limit", type=int, default=None, help="pictures of each split")
     parser.add_argument("--clicks", type=int, default=9)
+    parser.add_argument("--thresholds", type=int, default=99, help="at which edge maps are cut")
     parser.add_argument("--view", default="auto", choices=("auto", "whole", "window"))
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
-    lines, kept = measure(options)
+    model = ModelMethod(load_model(options.model), options.view)
+    lines, kept = measure(options, model)
+    lines += measure_edges(options, model)
     picture = options.out.with_name("calibration.svg")
     picture.write_text(calibration_svg({row["dataset"]: row["calibration"] for row in kept["point"]}))
     lines += ["## Predicted against true IoU, one click", "", f"![Calibration]({picture.name})", ""]

@@ -71,6 +71,18 @@ def test_the_pixel_wise_maximum_of_objects_does_not_depend_on_their_number() -> 
     np.testing.assert_allclose(together, np.maximum.reduce(alone), atol=1e-6)
 
 
+def test_what_a_mask_does_in_the_padding_does_not_make_its_box_another() -> None:
+    # 66 rows are padded to 96 in black. The frame and what is black have the same box in the picture, but not
+    # with the padding; so the frame alone stays, which is surer.
+    picture = np.zeros((66, 128, 3), np.uint8)
+    picture[:] = (10, 255, 0)
+    picture[12:-12, 12:-12] = 0
+    picture[:2, 12:-12] = picture[-2:, 12:-12] = picture[12:-12, :2] = picture[12:-12, -2:] = 0
+    found = edges(WholeOnly(), picture, SOFT)
+    frame = picture[..., 0] == 10
+    np.testing.assert_array_equal(found > 0, outline(frame))
+
+
 def test_256_points_are_asked_in_batches_and_progress_is_told() -> None:
     model, seen = WholeOnly(), []
     edges(model, DISC, progress=lambda done, total, text: seen.append((done, total)))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_samscape.cli.app import AsJson, app, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from napari_samscape.evaluation.methods import EdgeMethod, Method
 
 
 class Protocol(StrEnum):
@@ -17,6 +20,7 @@ class Protocol(StrEnum):
     point = "point"
     box = "box"
     everything = "everything"
+    edges = "edges"
 
 
 class View(StrEnum):
@@ -37,7 +41,8 @@ def evaluate(  # noqa: PLR0913  (a command's options are its parameters)
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many pictures only.")] = None,
     clicks: Annotated[int, typer.Option(min=1, max=9, help="Most clicks on an object.")] = 9,
     view: Annotated[View, typer.Option(help="What is shown of a large picture.")] = View.auto,
-    baseline: Annotated[bool, typer.Option(help="Measure the method without learning, too.")] = True,
+    thresholds: Annotated[int, typer.Option(min=1, help="Cuts of an edge map; BSDS500 has 99.")] = 99,
+    baseline: Annotated[bool, typer.Option(help="Measure what takes no learning, too.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +50,7 @@ def evaluate(  # noqa: PLR0913  (a command's options are its parameters)
 
     DATA is a zip with `index.json`, `images/` and `labels/`; a folder with `images/` and `labels/`, or with
     `NAME.png` next to `NAME_labels.png`; or a COCO file of instances. In labels 0 is background, 65535 is
-    ignored.
+    ignored. For edges, DATA is BSDS500's folder, or a zip or folder with `images/` and `gt/NAME.npz`.
 
     One click on each object's middle, then corrections; or its box; or everything without prompts:
 
@@ -54,22 +59,39 @@ def evaluate(  # noqa: PLR0913  (a command's options are its parameters)
         samscape evaluate cells.zip --protocol box --json
 
         samscape evaluate annotations.json --protocol everything --model vit_b
+
+    An edge map, against the boundaries that humans drew, beside Sobel and Canny:
+
+        samscape evaluate BSDS500 --protocol edges --json
     """
-    from napari_samscape.evaluation.baselines import Baseline
     from napari_samscape.evaluation.datasets import open_dataset
-    from napari_samscape.evaluation.methods import Method, ModelMethod
+    from napari_samscape.evaluation.methods import ModelMethod
     from napari_samscape.evaluation.report import print_table
     from napari_samscape.evaluation.run import evaluate as measure
     from napari_samscape.model.weights import load_model
 
     dataset = open_dataset(data).first(limit)
     method = ModelMethod(load_model(model, device), str(view))
-    methods: list[Method] = [method, Baseline()] if baseline else [method]
+    methods = [method, *(_baselines(protocol) if baseline else ())]
     rows = []
     with progress_bar() as progress:
         for one in methods:
-            rows.append(measure(dataset, one, str(protocol), clicks=clicks, progress=progress))
-    if as_json:
-        print_json(rows[0] | ({"baseline": rows[1]} if baseline else {}))
-    else:
+            rows.append(
+                measure(dataset, one, str(protocol), clicks=clicks, levels=thresholds, progress=progress)
+            )
+    if not as_json:
         print_table(rows)
+    elif protocol == Protocol.edges:
+        print_json(rows[0] | ({"baselines": {row["model"]: row for row in rows[1:]}} if baseline else {}))
+    else:
+        print_json(rows[0] | ({"baseline": rows[1]} if baseline else {}))
+
+
+def _baselines(protocol: Protocol) -> list[Method | EdgeMethod]:
+    if protocol == Protocol.edges:
+        from napari_samscape.evaluation.edge_baselines import Canny, Sobel
+
+        return [Sobel(), Canny()]
+    from napari_samscape.evaluation.baselines import Baseline
+
+    return [Baseline()]

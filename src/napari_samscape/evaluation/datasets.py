@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.boundaries import BoundaryPicture, boundary_pictures
 from napari_samscape.io.labelled import IGNORE, LabelledPicture, labelled_pictures
 from napari_samscape.prediction.instances import instances_from_labels
 from napari_samscape.prediction.types import BoolArray, Instance
@@ -28,12 +29,15 @@ class Sample:
         They may overlap, where they come from a COCO file.
     ignore : ndarray of bool, shape (y, x), or None
         Where nothing is known; never on an object.
+    boundaries : ndarray of bool, shape (k, y, x), or None
+        As each of k humans drew them; such a sample has no objects.
     """
 
     name: str
     pixels: NDArray[Any]
     objects: tuple[Instance, ...]
     ignore: BoolArray | None = None
+    boundaries: BoolArray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,7 +74,8 @@ def open_dataset(path: Path | str) -> Dataset:
     ----------
     path : Path or str
         A zip or a folder as `napari_samscape.io.labelled.labelled_pictures` describes them, or a COCO file
-        of instances (``.json``, see `napari_samscape.evaluation.coco.coco_samples`).
+        of instances (``.json``, see `napari_samscape.evaluation.coco.coco_samples`), or boundaries by humans
+        (`napari_samscape.io.boundaries.boundary_pictures`).
 
     Returns
     -------
@@ -86,6 +91,8 @@ def open_dataset(path: Path | str) -> Dataset:
         from napari_samscape.evaluation.coco import coco_samples
 
         readers = coco_samples(path)
+    elif path.exists() and (drawn := boundary_pictures(path)):
+        readers = [_boundary_reader(picture) for picture in drawn]
     else:
         readers = [_reader(picture) for picture in labelled_pictures(path)]
     if not readers:
@@ -104,3 +111,11 @@ def sample_from_labels(name: str, pixels: NDArray[Any], labels: NDArray[Any]) ->
 
 def _reader(picture: LabelledPicture) -> Callable[[], Sample]:
     return lambda: sample_from_labels(picture.name, *picture.read())
+
+
+def _boundary_reader(picture: BoundaryPicture) -> Callable[[], Sample]:
+    def read() -> Sample:
+        pixels, boundaries = picture.read()
+        return Sample(picture.name, pixels, (), boundaries=boundaries)
+
+    return read

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.automatic import EverythingOptions, everything
+from napari_samscape.prediction.edges import edges
 from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.predict import decode
-from napari_samscape.prediction.types import Instance, Instances, Prompts
+from napari_samscape.prediction.types import FloatArray, Instance, Instances, Prompts
 from napari_samscape.prediction.views import WHOLE, Views
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Look(Protocol):
         ...
 
 
+@runtime_checkable
 class Method(Protocol):
     """Something that segments."""
 
@@ -76,6 +78,20 @@ class Method(Protocol):
 
     def look(self, pixels: NDArray[Any]) -> Look:
         """See a picture (y, x) or (y, x, c)."""
+        ...
+
+
+@runtime_checkable
+class EdgeMethod(Protocol):
+    """Something that draws edges."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        ...
+
+    def edges(self, pixels: NDArray[Any]) -> FloatArray:
+        """Edge map (y, x), from 0 to 1, of a picture (y, x) or (y, x, c)."""
         ...
 
 
@@ -116,6 +132,10 @@ class ModelMethod:
     def look(self, pixels: NDArray[Any]) -> Look:
         """See a picture; the embedding is made when first needed."""
         return _ModelLook(self, pixels)
+
+    def edges(self, pixels: NDArray[Any]) -> FloatArray:
+        """Draw edges with the paper's options; the picture is shown in one piece."""
+        return edges(self.model, pixels)
 
 
 @dataclass(frozen=True, eq=False)

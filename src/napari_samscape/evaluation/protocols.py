@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_samscape.errors import InputError
+from napari_samscape.evaluation.boundaries import count_boundary_pixels
 from napari_samscape.evaluation.datasets import Sample
-from napari_samscape.evaluation.methods import Answer, Look, Method
+from napari_samscape.evaluation.methods import Answer, EdgeMethod, Look, Method
 from napari_samscape.evaluation.metrics import (
     FloatArray,
     aggregated_jaccard,
@@ -127,6 +129,32 @@ def find_everything(method: Method, sample: Sample) -> Record:
         "aji": np.array([aggregated_jaccard(sample.objects, kept)]),
     }
     return Record(seconds, values, (sample.objects, sample.ignore, found.items, sample.shape))
+
+
+def draw_edges(method: EdgeMethod, sample: Sample, levels: Sequence[float] | FloatArray) -> Record:
+    """Let the method draw the edges, and compare them with the humans'.
+
+    Returns
+    -------
+    Record
+        ``counts`` (4, t), the parts of `boundaries.Counts`; ``humans`` (1,), how many there are. The seconds
+        are those of drawing alone.
+
+    Raises
+    ------
+    InputError
+        If no human drew boundaries on the sample.
+    """
+    if sample.boundaries is None:
+        raise InputError(
+            f"The protocol 'edges' needs boundaries drawn by humans, as BSDS500 has them; "
+            f"the picture '{sample.name}' has none."
+        )
+    start = time.perf_counter()
+    strength = method.edges(sample.pixels)
+    seconds = time.perf_counter() - start
+    counts = np.stack(count_boundary_pixels(strength, sample.boundaries, levels))
+    return Record(seconds, {"counts": counts, "humans": np.array([len(sample.boundaries)])})
 
 
 def interior_point(item: Instance) -> tuple[float, float]:

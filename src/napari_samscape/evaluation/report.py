@@ -21,6 +21,7 @@ _COLUMNS = {
         "aji": "AJI",
         "count_error": "count error",
     },
+    "edges": {"ods": "ODS", "ci95": "95 %", "ois": "OIS", "ap": "AP", "r50": "R50"},
 }
 _FIRST = {"dataset": "data set", "model": "model", "pictures": "pictures", "n": "objects"}
 _LAST = {"rank_correlation": "rank corr.", "seconds_per_image": "s / picture", "peak_mb": "peak MB"}
@@ -35,8 +36,10 @@ def table(rows: Sequence[Figures]) -> tuple[list[str], list[list[str]]]:
             f"iou_clicks.{count}": f"{count} clicks" for count in rows[0]["iou_clicks"] if count != "1"
         }
     columns |= _LAST
-    if protocol == "everything":
+    if protocol in ("everything", "edges"):
         del columns["rank_correlation"]
+    if protocol == "edges":
+        columns["n"] = "drawings"
     return list(columns.values()), [[_cell(row, key) for key in columns] for row in rows]
 
 

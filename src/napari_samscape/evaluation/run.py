@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
+from napari_samscape.evaluation.boundaries import Counts, boundary_figures, ods_interval, thresholds
 from napari_samscape.evaluation.coco import coco_ap
 from napari_samscape.evaluation.datasets import Dataset, Sample
-from napari_samscape.evaluation.methods import Method
+from napari_samscape.evaluation.methods import EdgeMethod, Method
 from napari_samscape.evaluation.metrics import (
     THRESHOLDS,
     bootstrap_interval,
@@ -20,18 +22,26 @@ from napari_samscape.evaluation.metrics import (
     precision,
     rank_correlation,
 )
-from napari_samscape.evaluation.protocols import CLICKS, Record, ask_boxes, ask_points, find_everything
+from napari_samscape.evaluation.protocols import (
+    CLICKS,
+    Record,
+    ask_boxes,
+    ask_points,
+    draw_edges,
+    find_everything,
+)
 
-PROTOCOLS = ("point", "box", "everything")
+PROTOCOLS = ("point", "box", "everything", "edges")
 Progress = Callable[[int, int, str], None]
 
 
 def evaluate(
     dataset: Dataset,
-    method: Method,
+    method: Method | EdgeMethod,
     protocol: str = "point",
     *,
     clicks: int = max(CLICKS),
+    levels: int = 99,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure a method on a data set.
@@ -39,12 +49,15 @@ def evaluate(
     Parameters
     ----------
     dataset : Dataset
-    method : Method
+    method : Method or EdgeMethod
         A model or a baseline.
     protocol : str
         "point": a click on each object, then corrections. "box": each object's box. "everything": no prompts.
+        "edges": an edge map, against boundaries that humans drew.
     clicks : int
         Protocol "point" stops after so many (1, 2, 3, 5 or 9 are reported).
+    levels : int
+        Protocol "edges" cuts the maps at so many thresholds; BSDS500 has 99, fewer take less time.
     progress : callable, optional
         Called as ``progress(done, total, text)``; raise from it to cancel.
 
@@ -60,12 +73,15 @@ def evaluate(
         over the pictures, as DSB 2018 had it, in ``ap50_per_picture`` and so on; ``coco_ap``; ``aji``, the
         mean aggregated Jaccard index; ``count_error``, the mean absolute difference of the numbers of objects
         in a picture, and ``count_error_relative``, their sum over the number of objects.
+        Edges: ``ods`` (to which ``ci95`` belongs), ``ois``, ``ap``, ``r50`` and more, see
+        `boundaries.boundary_figures`; ``n`` counts the humans' drawings, ``thresholds`` the cuts.
         A figure that cannot be had is None.
 
     Raises
     ------
     InputError
-        If there is no such protocol, the data set cannot be read, or holds no object.
+        If there is no such protocol, the method does not know it, or the data set cannot be read, or holds
+        no object, or no boundaries.
 
     Notes
     -----
@@ -79,7 +95,8 @@ def evaluate(
     counts = tuple(count for count in CLICKS if count <= clicks)
     if not counts:
         raise InputError(f"At least one click is needed; {clicks} are none.")
-    ask = _asker(method, protocol, counts)
+    cuts = thresholds(levels)
+    ask = _edge_asker(method, cuts) if protocol == "edges" else _asker(method, protocol, counts)
     records = []
     _forget_peak()
     for done, read in enumerate(dataset.readers):
@@ -93,7 +110,10 @@ def evaluate(
         "pictures": len(records),
         "n": 0,
     }
-    result |= _everything_figures(records) if protocol == "everything" else _iou_figures(records)
+    if protocol == "edges":
+        result |= _edge_figures(records, cuts)
+    else:
+        result |= _everything_figures(records) if protocol == "everything" else _iou_figures(records)
     if result["n"] == 0:
         raise InputError(f"The data set {dataset.name} has pictures but no labelled object.")
     if protocol == "point":
@@ -107,7 +127,15 @@ def evaluate(
     return result
 
 
-def _asker(method: Method, protocol: str, counts: Sequence[int]) -> Callable[[Sample], Record]:
+def _edge_asker(method: Method | EdgeMethod, cuts: NDArray[np.float64]) -> Callable[[Sample], Record]:
+    if not isinstance(method, EdgeMethod):
+        raise InputError(f"The method '{method.name}' draws no edges.")
+    return lambda sample: draw_edges(method, sample, cuts)
+
+
+def _asker(method: Method | EdgeMethod, protocol: str, counts: Sequence[int]) -> Callable[[Sample], Record]:
+    if not isinstance(method, Method):
+        raise InputError(f"The method '{method.name}' finds no objects.")
     if protocol == "point":
         return lambda sample: ask_points(method, sample, counts)
     if protocol == "box":
@@ -162,6 +190,18 @@ def _everything_figures(records: Sequence[Record]) -> dict[str, Any]:
         "aji": float(_joined(records, "aji").mean()),
         "count_error": float(np.abs(found - true).mean()),
         "count_error_relative": float(np.abs(found - true).sum() / true.sum()),
+    }
+
+
+def _edge_figures(records: Sequence[Record], cuts: NDArray[np.float64]) -> dict[str, Any]:
+    counts = Counts(*np.stack([record.values["counts"] for record in records], axis=1))
+    interval = ods_interval(counts, cuts)
+    return {
+        "n": int(_joined(records, "humans").sum()),
+        **boundary_figures(counts, cuts),
+        "ci95": None if interval is None else list(interval),
+        "ci95_over": "pictures",
+        "thresholds": len(cuts),
     }
 
 

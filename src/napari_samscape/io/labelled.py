@@ -27,7 +27,8 @@ from napari_samscape.io.read import open_image
 IGNORE = 65535
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 SUFFIX = "_labels"
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, SyntaxError, ValueError, NotImplementedError)
+#: What a damaged zip, picture or array raises.
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, SyntaxError, ValueError, NotImplementedError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,7 @@ def _said(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(f"{path} cannot be read as a zip of pictures and labels: {error}.") from error
 
 

@@ -48,7 +48,7 @@ class _Patch(NamedTuple):
 
     window: tuple[int, int, int, int]  # in the drawing, half open
     logits: FloatArray  # the cells that the window takes
-    cells: tuple[int, int, int, int]  # the mask's bounding box at low resolution
+    cells: tuple[int, int, int, int]  # the mask's bounding box in the picture, at low resolution
     iou: float
 
 
@@ -190,7 +190,11 @@ def _enlarger(model: Sam, embedding: Embedding, logits: Tensor) -> Enlarger:
 
 def _patches(enlarger: Enlarger, logits: Tensor, iou: Tensor, iou_thresh: float) -> list[_Patch]:
     """Cut masks ``(n, h, w)`` out that are not empty, and sure enough."""
-    boxes = boxes_from_masks(logits > 0)
+    # What lies in the padding has no say in which masks are alike.
+    inside = [
+        int(np.flatnonzero(axis.matrix.any(axis=0))[-1]) + 1 for axis in (enlarger.rows, enlarger.columns)
+    ]
+    boxes = boxes_from_masks(logits[:, : inside[0], : inside[1]] > 0)
     found = []
     for mask, box, sure in zip(logits, boxes, iou.tolist(), strict=True):
         if box[0] == box[2] or (iou_thresh > 0 and not sure > iou_thresh):
