@@ -1,4 +1,4 @@
-"""The parts of the Prompt dock that know nothing of sessions: tools, mask buttons, status, keys."""
+"""The parts of docks that know nothing of sessions: tools, mask buttons, status, folds, keys."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPen, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QFormLayout,
     QHBoxLayout,
     QLabel,
     QLayout,
@@ -23,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_samscape.widgets.canvas import BOX_COLOUR, COLOURS
-from napari_samscape.widgets.layers import BACKGROUND, FOREGROUND
+from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND
 from napari_samscape.widgets.thumbnails import SIDE
 
 TOOLS = {
@@ -208,6 +209,13 @@ class Fold(QWidget):
         """Show or hide the content."""
         self._heading.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
         self._content.setVisible(opened)
+
+
+def form() -> QFormLayout:
+    """Make an empty form without margins."""
+    layout = QFormLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    return layout
 
 
 def key_list(keys: Iterable[tuple[str, str]]) -> QLabel:
