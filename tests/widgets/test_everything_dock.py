@@ -161,6 +161,17 @@ def test_a_layer_that_cannot_be_written_to_is_told_and_the_result_is_kept(open_d
     np.testing.assert_array_equal(viewer.layers["cells objects"].data, picture // 100)
 
 
+def test_of_planes_that_a_layer_does_not_reach_none_is_written(open_dock, run, picture, told):
+    short = Labels(np.zeros((2, 64, 64), int), name="short")
+    viewer, dock = open_dock(Image(np.stack([picture] * 3), name="stack"), short)
+    viewer.dims.set_point(0, 0)
+    dock.labels.choose(short)
+    dock.all_planes.setChecked(True)
+    run(dock)
+    assert told == ["The layer 'short' does not reach as far as the image 'stack'."]
+    assert not short.data.any() and viewer.layers["stack objects"].data.any(axis=(1, 2)).all()
+
+
 def test_a_chosen_layer_that_is_deleted_in_mid_work_is_followed_by_a_new_one(open_dock, qtbot, picture):
     gate, mine = threading.Event(), Labels(np.zeros((64, 64), int), name="mine")
     viewer, dock = open_dock(Image(picture, name="cells"), mine, engine=gated(gate))

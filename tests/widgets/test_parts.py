@@ -36,7 +36,7 @@ def options(qtbot):
 def test_defaults_are_given_back_exactly_though_fewer_decimals_are_shown(options):
     default = EverythingOptions()
     assert options.values() == {field.name: getattr(default, field.name) for field in FIELDS}
-    assert options.editors["crop_overlap_ratio"].text() == "0.341"
+    assert options.editors["crop_overlap_ratio"].text() == "0.34"
 
 
 def test_a_number_may_be_left_out(options):

@@ -122,13 +122,13 @@ class BoxesWidget(ObjectsDock):
         count = len(answer.instances)
         text = f"Found {count - len(empty)} object{'s' * (count - len(empty) != 1)} in {count} "
         text += f"box{'es' * (count != 1)}, now in '{written.labels.name}'."
-        if empty:
-            text += f" Nothing was found in {_listed(empty)}."
+        notices = [f"Nothing was found in {_listed(empty)}."] if empty else []
         if self._left_out:
-            text += f" {self._left_out} other shape{'s were' if self._left_out > 1 else ' was'} left out."
-        if empty or self._left_out:
-            show_info(text)
-        return text
+            verb = "s were" if self._left_out > 1 else " was"
+            notices.append(f"{self._left_out} other shape{verb} left out.")
+        if notices:
+            show_info(" ".join(notices))
+        return " ".join([text, *notices])
 
 
 def _listed(ids: list[int]) -> str:

@@ -38,7 +38,7 @@ SHOWN = (
 FURTHER = (
     Field(
         "box_nms_thresh",
-        "Same box from",
+        "Box overlap up to",
         "Of masks whose boxes' overlap (IoU, 0 to 1) is above this, the one with the best predicted IoU "
         "stays; 1 keeps all.",
     ),
@@ -83,7 +83,7 @@ class EdgesWidget(TaskDock):
             name=f"{task.image.name} edges",
             metadata={OWNER: "edges"},
             rgb=False,
-            colormap="inferno",
+            colormap="yellow",
             blending="additive",
             contrast_limits=(0, 1),
             **placed_like_planes(task.image, task.planes),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_samscape.prediction.types import Instances
     from napari_samscape.widgets.engine import Engine
 
-SOURCES = (("auto", "Best for the model"), ("dense", "Where objects seem to be"), ("grid", "A grid"))
+SOURCES = (("auto", "Automatic"), ("dense", "Likely objects"), ("grid", "Grid"))
 
 SHOWN = (
     Field(
@@ -49,7 +49,7 @@ SHOWN = (
         "prompt_source",
         "Points from",
         "Where the model is asked: at places where its dense head sees objects (nano has one), or at a "
-        "regular grid of points.",
+        "regular grid of points. Automatic takes the dense head where there is one.",
         choices=SOURCES,
     ),
     Field(
@@ -61,14 +61,14 @@ SHOWN = (
 FURTHER = (
     Field(
         "mask_nms_thresh",
-        "Same mask from",
+        "Mask overlap up to",
         "Of masks whose overlap (IoU, 0 to 1) is above this, the one with the best predicted IoU stays; "
         "objects that touch are spared.",
         off=True,
     ),
     Field(
         "box_nms_thresh",
-        "Same box from",
+        "Box overlap up to",
         "Of masks whose boxes' overlap (IoU, 0 to 1) is above this, the one with the best predicted IoU "
         "stays; 1 keeps all.",
     ),
@@ -91,13 +91,13 @@ FURTHER = (
     ),
     Field(
         "crop_nms_thresh",
-        "Same in crops from",
+        "Between crops up to",
         "Of masks from different crops whose boxes' overlap (IoU, 0 to 1) is above this, the one from the "
         "smallest crop stays.",
     ),
     Field(
         "crop_n_points_downscale_factor",
-        "Sparser in crops by",
+        "Grid sparser by",
         "The grid has fewer points per side by this factor from one layer of crops to the next.",
     ),
     Field(
@@ -152,13 +152,9 @@ class EverythingWidget(ObjectsDock):
         where.addRow("Image", self.image)
         where.addRow("Model", self.model)
         where.addRow("Objects in", self.labels)
-        further = QVBoxLayout()
-        further.setContentsMargins(0, 0, 0, 0)
-        own = form()
-        own.addRow("Own points", self.own_points)
-        further.addLayout(own)
-        further.addLayout(self.options.rows(field.name for field in FURTHER))
-        further.addWidget(self.defaults_button)
+        further = self.options.rows(field.name for field in FURTHER)
+        further.insertRow(0, "Own points", self.own_points)
+        further.addRow(self.defaults_button)
         column = QVBoxLayout()
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(8)

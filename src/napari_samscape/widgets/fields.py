@@ -16,7 +16,7 @@ from napari_samscape.widgets.controls import form
 
 MOST = 1_000_000
 """An editor's highest number where the option itself has no limit."""
-DECIMALS = 3
+DECIMALS = 2
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class _Choice(QComboBox):
         self.setCurrentIndex(self.findData(value))
 
 
-def _only_with_focus(editor: Any, kind: type, event: Any) -> None:
+def _only_with_focus(editor: Any, kind: Any, event: Any) -> None:
     """Let the wheel scroll the dock, not change a number that the mouse happens to pass over."""
     if editor.hasFocus():
         kind.wheelEvent(editor, event)

@@ -145,13 +145,26 @@ def write_objects(
     list of ndarray of int64, each of shape (n,)
         How many pixels of each object were written; those that had the id already do not count.
     """
+    # All of them before anything is written: one that the layer does not reach is an error.
+    targets = [same_plane(labels, part.image, part.plane, dims) for part in found]
+    places = [
+        (target, _between(labels, target, part, dims)) for target, part in zip(targets, found, strict=True)
+    ]
     with labels.block_history():
-        return [_write_plane(labels, part, dims, over, undoable) for part in found]
+        return [
+            _write_plane(labels, part, place, over, undoable)
+            for part, place in zip(found, places, strict=True)
+        ]
 
 
-def _write_plane(labels: Labels, found: Found, dims: Any, over: bool, undoable: bool) -> NDArray[np.int64]:
-    target = same_plane(labels, found.image, found.plane, dims)
-    matrix, shift = _between(labels, target, found, dims)
+def _write_plane(
+    labels: Labels,
+    found: Found,
+    place: tuple[Plane, tuple[NDArray, NDArray]],
+    over: bool,
+    undoable: bool,
+) -> NDArray[np.int64]:
+    target, (matrix, shift) = place
     written = np.zeros(int(found.mask.max(initial=0)), dtype=np.int64)
     if len(written) == 0:
         return written

@@ -15,11 +15,11 @@ import napari.viewer
 from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFrame, QLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users
-from napari_samscape.widgets.controls import StatusRow
+from napari_samscape.widgets.controls import Scroll, StatusRow
 from napari_samscape.widgets.dock import NO_IMAGE, Dock, tell
 from napari_samscape.widgets.engine import Engine, LocalEngine, Progress
 from napari_samscape.widgets.fields import tip
@@ -86,18 +86,12 @@ class TaskDock(Dock):
 
     def _lay_out(self) -> None:
         """Let the options scroll where the window is low, and keep the button and the progress in sight."""
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(self._choices)
-        bar = scroll.verticalScrollBar().sizeHint().width()
-        scroll.setMinimumWidth(self._choices.minimumSizeHint().width() + bar)
         column = QVBoxLayout(self)
         column.setSpacing(8)
-        column.addWidget(scroll, 1)
+        column.addWidget(Scroll(self._choices), 100)
         column.addWidget(self.run_button)
         column.addWidget(self.status)
+        column.addStretch(1)
 
     # --- what each dock says for itself ---
 
