@@ -228,6 +228,9 @@ def test_only_options_that_count_can_be_set(open_dock):
     assert editors["dense_rounds"].isEnabled() and not editors["points_per_side"].isEnabled()
     editors["prompt_source"].put("grid")
     assert not editors["dense_rounds"].isEnabled() and editors["points_per_side"].isEnabled()
+    assert not editors["crop_overlap_ratio"].isEnabled()
+    editors["crop_n_layers"].setValue(1)
+    assert editors["crop_overlap_ratio"].isEnabled() and editors["crop_n_points_downscale_factor"].isEnabled()
 
 
 def test_points_of_ones_own_are_asked_instead_of_a_grid(open_dock, run, picture, told):

@@ -147,6 +147,7 @@ class EverythingWidget(ObjectsDock):
         self.defaults_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.defaults_button.clicked.connect(self.options.reset)
         self.options.editors["prompt_source"].currentIndexChanged.connect(self._show_source)
+        self.options.editors["crop_n_layers"].valueChanged.connect(self._show_source)
         self.own_points.chosen.connect(self._show_source)
         where = form()
         where.addRow("Image", self.image)
@@ -187,14 +188,20 @@ class EverythingWidget(ObjectsDock):
 
     def _show_source(self, *_: object) -> None:
         """Let those options be set that count."""
-        source = self.options.editors["prompt_source"].read()
+        editors = self.options.editors
+        source, crops = editors["prompt_source"].read(), editors["crop_n_layers"].read() > 0
         own = self.own_points.layer is not None
-        dense = source == "dense" or (source == "auto" and bool(self._engine.has_dense))
-        self.options.editors["prompt_source"].setEnabled(not own)
-        for name, editor in self.options.editors.items():
-            if name.startswith("dense_"):
-                editor.setEnabled(dense and not own)
-        self.options.editors["points_per_side"].setEnabled(not dense and not own)
+        dense = not own and (source == "dense" or (source == "auto" and bool(self._engine.has_dense)))
+        grid = not own and not dense
+        counts = {
+            "prompt_source": not own,
+            "points_per_side": grid,
+            "crop_overlap_ratio": crops,
+            "crop_n_points_downscale_factor": grid and crops,
+            **dict.fromkeys((name for name in editors if name.startswith("dense_")), dense),
+        }
+        for name, is_used in counts.items():
+            editors[name].setEnabled(is_used)
 
     def question(self, engine: Engine, task: Task) -> Question:
         """Ask for everything with the options as they are set."""
