@@ -5,12 +5,17 @@ import pytest
 
 pytest.importorskip("napari")
 
+from fake_engine import FakeEngine
 from napari.layers import Image, Labels
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 
 from napari_samscape.prediction.options import EverythingOptions, default_options, limits
 from napari_samscape.prediction.types import Instance
+from napari_samscape.widgets.boxes import BoxesWidget
+from napari_samscape.widgets.controls import Scroll
+from napari_samscape.widgets.edges import EdgesWidget
+from napari_samscape.widgets.everything import EverythingWidget
 from napari_samscape.widgets.features import add_rows, joined, object_table
 from napari_samscape.widgets.fields import Field, OptionFields
 from napari_samscape.widgets.layers import Plane, planes_like
@@ -117,3 +122,19 @@ def test_all_planes_of_a_stack_lie_alike():
     assert [p.position for p in planes_like(Image(np.zeros((4, 3, 5))), plane)] == [
         (0, i, 0) for i in range(3)
     ]
+
+
+# --- room -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [EverythingWidget, EdgesWidget, BoxesWidget])
+def test_where_there_is_room_nothing_has_to_scroll(make_napari_viewer, qtbot, kind):
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1280, 800)
+    viewer.add_image(np.zeros((8, 8)))
+    dock = kind(viewer, FakeEngine)
+    viewer.window.add_dock_widget(dock)
+    (scroll,) = dock.findChildren(Scroll)
+    content = scroll.widget()
+    qtbot.waitUntil(lambda: scroll.viewport().height() >= content.sizeHint().height(), timeout=20_000)
+    qtbot.waitUntil(lambda: not scroll.verticalScrollBar().isVisible(), timeout=20_000)

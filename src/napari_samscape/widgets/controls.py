@@ -48,6 +48,8 @@ TOOLS = {
 
 WIDTH = 270
 """Pixels that a dock likes to be wide."""
+FRAME = 16
+"""Pixels that a scroll area is higher than its content: a theme may give it a frame, which nobody is told."""
 
 # napari's themes leave tool buttons flat; these greys and the blue sit well on its dark and its light one.
 STYLE = """
@@ -231,7 +233,7 @@ class Scroll(QScrollArea):
         """The content's, and room for the scroll bar; wide enough for sentences below it."""
         content = self.widget().sizeHint()
         bar = self.verticalScrollBar().sizeHint().width()
-        return QSize(max(content.width() + bar, WIDTH), content.height())
+        return QSize(max(content.width() + bar, WIDTH), content.height() + FRAME)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Never too narrow, as there is no bar to scroll sideways."""
@@ -239,10 +241,16 @@ class Scroll(QScrollArea):
         return QSize(self.widget().minimumSizeHint().width() + bar, 100)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Take up more or less room when the content grows or shrinks."""
-        if event.type() == QEvent.Type.LayoutRequest:
+        """Take up more or less room when the content grows or shrinks, as it does when it gets its style."""
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Polish):
             self.updateGeometry()
         return bool(super().eventFilter(watched, event))
+
+    def showEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Ask for the room that the content takes up now that it has its style."""
+        super().showEvent(event)
+        self.widget().layout().invalidate()
+        self.updateGeometry()
 
 
 def form() -> QFormLayout:
