@@ -34,9 +34,9 @@ def test_every_python_name_imports(manifest):
     manifest.validate_imports()  # lists all that fail
 
 
-def test_the_prompt_widget_is_offered(manifest):
-    (widget,) = (w for w in manifest.contributions.widgets if w.display_name == "Prompt")
-    assert widget.plugin_name == NAME
+def test_one_dock_for_each_task_is_offered(manifest):
+    offered = {widget.display_name: widget.plugin_name for widget in manifest.contributions.widgets}
+    assert offered == dict.fromkeys(("Prompt", "Everything", "Edges", "Boxes"), NAME)
 
 
 def test_every_sample_picture_is_offered_and_only_these(manifest):

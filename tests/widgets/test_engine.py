@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from napari_samscape.errors import InputError
+from napari_samscape.prediction.options import EdgeOptions, EverythingOptions
 from napari_samscape.prediction.types import Prompts
+from napari_samscape.widgets.drawn import Rectangles
 from napari_samscape.widgets.engine import PICTURE_SIDE, LocalEngine
 
 PIXELS = np.random.default_rng(0).integers(0, 4000, (48, 64)).astype(np.uint16)
@@ -59,6 +61,62 @@ def test_raising_from_the_progress_stops_the_encoder_and_leaves_the_model_usable
     assert not engine.knows("a")
     engine.embed("a", PIXELS, silent)
     assert engine.knows("a")
+
+
+def test_the_tasks_give_what_the_functions_of_the_same_names_give(checkpoint):
+    from napari_samscape.model.weights import load_model
+    from napari_samscape.prediction.automatic import everything
+    from napari_samscape.prediction.boxes import segment_boxes
+    from napari_samscape.prediction.edges import edges
+
+    engine, model, boxes = LocalEngine(checkpoint), load_model(checkpoint), [(5, 6, 30, 40)]
+    given = Rectangles(np.array(boxes), (0,), scores=[0.5], classes=["cell"])
+    (item,) = engine.boxes(PIXELS, given, silent)
+    (expected,) = segment_boxes(model, PIXELS, boxes)
+    assert (item.box, item.score, item.category) == (expected.box, 0.5, "cell")
+    coarse = EdgeOptions(points_per_side=2)
+    np.testing.assert_array_equal(engine.edges(PIXELS, coarse, silent), edges(model, PIXELS, coarse))
+    all_pass = EverythingOptions(
+        points_per_side=2, pred_iou_thresh=0, stability_score_thresh=0, mask_nms_thresh=1
+    )
+    found = engine.everything(PIXELS, all_pass, silent)
+    assert [item.box for item in found] == [item.box for item in everything(model, PIXELS, all_pass)]
+
+
+def test_a_task_reports_the_layers_until_it_has_steps_of_its_own_to_report(checkpoint):
+    heard = []
+    engine = LocalEngine(checkpoint)
+    engine.edges(PIXELS, EdgeOptions(points_per_side=5), lambda *what: heard.append(what))
+    assert "Loading the model random.safetensors" in heard[0][2]
+    texts = list(dict.fromkeys(text for _, _, text in heard[1:]))
+    assert texts == [
+        "Looking at the picture…",
+        "Asking a grid of points…",
+        "Drawing edges…",
+        "Drew the edges…",
+    ]
+    looking = [done / total for done, total, text in heard if text == texts[0]]
+    assert looking == sorted(looking) and looking[-1] == 1
+
+
+def test_a_task_can_be_stopped_while_the_picture_is_looked_at(checkpoint):
+    class Stop(Exception):
+        pass
+
+    def stop(done, total, text):
+        if total > 10 and done == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        LocalEngine(checkpoint).everything(PIXELS, EverythingOptions(), stop)
+
+
+def test_whether_a_model_has_a_dense_head_is_known_or_seen_when_it_is_loaded(checkpoint):
+    assert LocalEngine("nano").has_dense is True and LocalEngine("vit_b").has_dense is False
+    engine = LocalEngine(checkpoint)
+    assert engine.has_dense is None
+    engine.load(silent)
+    assert engine.has_dense is True
 
 
 def test_only_the_pictures_used_last_are_remembered(checkpoint):

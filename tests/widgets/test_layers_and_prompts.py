@@ -10,13 +10,13 @@ pytest.importorskip("napari")
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
+from napari_samscape.widgets.drawn import prompts_on
 from napari_samscape.widgets.labels import Found, FreeIds, carried, new_labels, write_object
 from napari_samscape.widgets.layers import (
     cut_matrix,
     levels,
     placed_like,
     plane_of,
-    prompts_on,
     read_plane,
     to_layer,
     unsqueezed,

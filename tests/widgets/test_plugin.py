@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 from fake_engine import FakeEngine
 
-from napari_samscape.widgets import prompt
+from napari_samscape.widgets import boxes, edges, everything, prompt
 from napari_samscape.widgets.samples import nuclei, scene, tissue
 
 try:
@@ -37,6 +37,16 @@ def test_plugins_samscape_prompt_opens_the_dock(viewer, qtbot, monkeypatch):
     qtbot.waitUntil(lambda: dock.session.state.mask is not None)
     dock.commit()
     assert (viewer.layers["cells objects"].data == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("Everything", everything.EverythingWidget), ("Edges", edges.EdgesWidget), ("Boxes", boxes.BoxesWidget)],
+)
+def test_plugins_samscape_opens_the_docks_with_a_run_button(viewer, name, kind):
+    image = viewer.add_image(np.zeros((8, 8)), name="cells")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-samscape", name)
+    assert type(dock) is kind and dock.viewer is viewer and dock.image.layer is image
 
 
 @pytest.mark.parametrize(

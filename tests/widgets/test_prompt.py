@@ -12,7 +12,6 @@ from napari import layers
 from napari.components.viewer_model import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.key_bindings import coerce_keybinding
-from napari.utils.notifications import notification_manager
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
@@ -29,14 +28,6 @@ def picture():
     pixels = np.zeros((64, 64), np.uint8)
     pixels[FIRST], pixels[SECOND] = 100, 200
     return pixels
-
-
-@pytest.fixture
-def told(monkeypatch):
-    """Texts of the notifications that the user gets."""
-    texts = []
-    monkeypatch.setattr(notification_manager, "dispatch", lambda notice: texts.append(notice.message))
-    return texts
 
 
 @pytest.fixture
@@ -464,7 +455,7 @@ def test_a_3d_view_says_what_to_do_and_2d_goes_on(open_dock, qtbot):
     viewer, dock = open_dock(Image(np.stack([picture()] * 3)))
     viewer.dims.ndisplay = 3
     settle(qtbot, dock)
-    assert dock.status.text.text() == "Prompts work on a plane: switch the viewer to 2D."
+    assert dock.status.text.text() == "Samscape works on the plane that is shown: switch the viewer to 2D."
     viewer.dims.ndisplay = 2
     settle(qtbot, dock)
     assert dock.session.state.phase == "ready"

@@ -32,6 +32,8 @@ class KnownModel:
         What it is for, in one line.
     source : str
         The page that describes it.
+    has_dense : bool
+        Whether it has a dense head, which gives everything-mode its prompts.
     """
 
     name: str
@@ -43,6 +45,7 @@ class KnownModel:
     sha256: str | None = None
     xxh128: str | None = None
     size_bytes: int | None = None
+    has_dense: bool = False
 
     @property
     def digest(self) -> Digest | None:
@@ -104,6 +107,7 @@ _ALL = (
         licence="Apache-2.0",
         about="bundled, small and fast; needs no download",
         source="https://pypi.org/project/napari-samscape/",
+        has_dense=True,
     ),
     _sam(
         "vit_b",

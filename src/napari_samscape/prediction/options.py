@@ -213,3 +213,8 @@ DENSE_DEFAULTS = EverythingOptions(
 def default_options(has_dense: bool) -> EverythingOptions:
     """What is taken where no options are given, for models with or without a dense head."""
     return DENSE_DEFAULTS if has_dense else EverythingOptions()
+
+
+def limits(name: str) -> tuple[float, float, bool]:
+    """Smallest and largest value of an option that is a number, and whether it must be a whole one."""
+    return _RANGES[name]

@@ -12,11 +12,9 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
+from napari_samscape.widgets.drawn import BACKGROUND, FEATURE, FOREGROUND
 from napari_samscape.widgets.labels import bounding_box
 from napari_samscape.widgets.layers import (
-    BACKGROUND,
-    FEATURE,
-    FOREGROUND,
     Plane,
     cut_matrix,
     data_shape,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QSizePolicy, QWidget
+
+from napari_samscape.widgets.canvas import role
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -122,6 +124,52 @@ class ModelChooser(QComboBox):
         self._last = self.count() - 2
         self.setCurrentIndex(self._last)
         self.chosen.emit(path)
+
+
+class ColumnChooser(QComboBox):
+    """A list of the columns of a layer's features, and none.
+
+    Parameters
+    ----------
+    preferred : iterable of str
+        Names that are chosen by themselves where they turn up, the first of them first.
+    """
+
+    def __init__(self, preferred: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._preferred = tuple(preferred)
+        self._names: list[str] = []
+        _narrow(self)
+        self.addItem("None", None)
+
+    @property
+    def column(self) -> str | None:
+        """The chosen column, or None."""
+        name = self.currentData()
+        return None if name is None else str(name)
+
+    def offer(self, names: Iterable[str]) -> None:
+        """List other columns; a choice that is still there stays."""
+        names = list(names)
+        if names == self._names:
+            return
+        before, self._names = self.column, names
+        self.clear()
+        self.addItem("None", None)
+        for name in names:
+            self.addItem(name, name)
+        wanted = next((name for name in (before, *self._preferred) if name in names), None)
+        self.setCurrentIndex(self.findData(wanted) if wanted is not None else 0)
+
+
+def users(kind: type[Layer]) -> Callable[[Layer], bool]:
+    """Make a test for layers of a kind that were not made by a dock for its own ends."""
+    return lambda layer: isinstance(layer, kind) and role(layer) is None
+
+
+def writable(layer: Layer) -> bool:
+    """Labels that objects can go to: napari itself cannot write into a pyramid."""
+    return users(Labels)(layer) and not layer.multiscale
 
 
 def models_here() -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The parts of the Prompt dock that know nothing of sessions: tools, mask buttons, status, keys."""
+"""The parts of docks that know nothing of sessions: tools, mask buttons, status, folds, keys."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPen, QPixmap, QPolygonF
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QFormLayout,
+    QFrame,
     QHBoxLayout,
     QLabel,
     QLayout,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -23,7 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_samscape.widgets.canvas import BOX_COLOUR, COLOURS
-from napari_samscape.widgets.layers import BACKGROUND, FOREGROUND
+from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND
 from napari_samscape.widgets.thumbnails import SIDE
 
 TOOLS = {
@@ -42,6 +45,11 @@ TOOLS = {
 }
 """Name of each tool, its colour, and what it does."""
 
+
+WIDTH = 270
+"""Pixels that a dock likes to be wide."""
+FRAME = 16
+"""Pixels that a scroll area is higher than its content: a theme may give it a frame, which nobody is told."""
 
 # napari's themes leave tool buttons flat; these greys and the blue sit well on its dark and its light one.
 STYLE = """
@@ -208,6 +216,48 @@ class Fold(QWidget):
         """Show or hide the content."""
         self._heading.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
         self._content.setVisible(opened)
+
+
+class Scroll(QScrollArea):
+    """As high as its content where there is room; else the content scrolls up and down."""
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
+        self.setWidget(content)
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """The content's, and room for the scroll bar; wide enough for sentences below it."""
+        content = self.widget().sizeHint()
+        bar = self.verticalScrollBar().sizeHint().width()
+        return QSize(max(content.width() + bar, WIDTH), content.height() + FRAME)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Never too narrow, as there is no bar to scroll sideways."""
+        bar = self.verticalScrollBar().sizeHint().width()
+        return QSize(self.widget().minimumSizeHint().width() + bar, 100)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Take up more or less room when the content grows or shrinks, as it does when it gets its style."""
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.StyleChange, QEvent.Type.Polish):
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
+    def showEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Ask for the room that the content takes up now that it has its style."""
+        super().showEvent(event)
+        self.widget().layout().invalidate()
+        self.updateGeometry()
+
+
+def form() -> QFormLayout:
+    """Make an empty form without margins."""
+    layout = QFormLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    return layout
 
 
 def key_list(keys: Iterable[tuple[str, str]]) -> QLabel:

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from napari_samscape.prediction.types import Embedding, Masks, Prompts
+    from napari_samscape.prediction.options import EdgeOptions, EverythingOptions
+    from napari_samscape.prediction.types import Embedding, Instances, Masks, Prompts
+    from napari_samscape.widgets.drawn import Rectangles
 
 Progress = Callable[[int, int, str], None]
 
@@ -23,7 +26,7 @@ PICTURE_SIDE = 1024
 
 
 class Engine(Protocol):
-    """A promptable model. Everything but ``knows`` may take long and is called off the GUI thread."""
+    """A promptable model. What takes a picture or a prompt may take long; it is called off the GUI thread."""
 
     def knows(self, key: Hashable) -> bool:
         """Whether the picture of this key has been embedded."""
@@ -36,6 +39,22 @@ class Engine(Protocol):
 
     def picture(self, key: Hashable) -> NDArray[np.uint8]:
         """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""
+
+    @property
+    def has_dense(self) -> bool | None:
+        """Whether the model has a dense head; None where that shows only when it is loaded."""
+
+    def load(self, progress: Progress) -> None:
+        """Load the model if it is not loaded yet; may take long, too."""
+
+    def everything(self, pixels: NDArray, options: EverythingOptions, progress: Progress) -> Instances:
+        """Find all objects in a picture, (y, x) or (y, x, c)."""
+
+    def edges(self, pixels: NDArray, options: EdgeOptions, progress: Progress) -> NDArray[np.float32]:
+        """Draw the edges of a picture, from 0 to 1, (y, x)."""
+
+    def boxes(self, pixels: NDArray, found: Rectangles, progress: Progress) -> Instances:
+        """Find the object in each box; one without area where there is none."""
 
 
 class LocalEngine:
@@ -61,11 +80,7 @@ class LocalEngine:
 
     def embed(self, key: Hashable, pixels: NDArray, progress: Progress) -> None:
         """Look at a picture, (y, x) or (y, x, c), and remember it under the key."""
-        if self._loaded is None:
-            progress(0, 0, f"Loading the model {self.model}…")
-            from napari_samscape.model.weights import load_model
-
-            self._loaded = load_model(self.model)
+        self.load(progress)
         from napari_samscape.prediction.image import to_rgb
         from napari_samscape.prediction.predict import embed
 
@@ -88,6 +103,68 @@ class LocalEngine:
         """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""
         return self._seen[key][1]
 
+    @property
+    def has_dense(self) -> bool | None:
+        """Whether the model has a dense head; None where that shows only when it is loaded."""
+        if self._loaded is not None:
+            return hasattr(self._loaded.image_encoder, "dense_head")
+        from napari_samscape.model.registry import KNOWN
+
+        return KNOWN[self.model].has_dense if self.model in KNOWN else None
+
+    def load(self, progress: Progress) -> None:
+        """Load the model if it is not loaded yet."""
+        if self._loaded is None:
+            progress(0, 0, f"Loading the model {Path(self.model).name}…")
+            from napari_samscape.model.weights import load_model
+
+            self._loaded = load_model(self.model)
+
+    def everything(self, pixels: NDArray, options: EverythingOptions, progress: Progress) -> Instances:
+        """Find all objects in a picture, (y, x) or (y, x, c)."""
+        self.load(progress)
+        from napari_samscape.prediction.automatic import everything
+
+        with _followed(self._loaded, progress) as tell:
+            return everything(self._loaded, pixels, options, tell)
+
+    def edges(self, pixels: NDArray, options: EdgeOptions, progress: Progress) -> NDArray[np.float32]:
+        """Draw the edges of a picture, from 0 to 1, (y, x)."""
+        self.load(progress)
+        from napari_samscape.prediction.edges import edges
+
+        with _followed(self._loaded, progress) as tell:
+            return edges(self._loaded, pixels, options, tell)
+
+    def boxes(self, pixels: NDArray, found: Rectangles, progress: Progress) -> Instances:
+        """Find the object in each box; one without area where there is none."""
+        self.load(progress)
+        from napari_samscape.prediction.boxes import segment_boxes
+
+        with _followed(self._loaded, progress) as tell:
+            return segment_boxes(self._loaded, pixels, found.boxes, found.scores, found.classes, tell)
+
+
+@contextmanager
+def _followed(model: Any, progress: Progress) -> Iterator[Progress]:
+    """Give a callback for a task's own steps; in between, the image encoder's layers report as well.
+
+    Until the task has done a step, these are the progress. Later, when there are crops or windows to look at,
+    they are where the work can be stopped.
+    """
+    steps: tuple[int, int, str] = (0, 0, "")
+
+    def tell(done: int, total: int, text: str) -> None:
+        nonlocal steps
+        steps = done, total, f"{text[:1].upper()}{text[1:]}…"
+        progress(*steps)
+
+    def look(done: int, total: int, text: str) -> None:
+        progress(*(steps if steps[0] else (done, total, text)))
+
+    with _watched(model, look):
+        yield tell
+
 
 @contextmanager
 def _watched(model: Any, progress: Progress) -> Iterator[None]:
@@ -101,7 +178,12 @@ def _watched(model: Any, progress: Progress) -> Iterator[None]:
         done = min(done + 1, len(leaves))
         progress(done, len(leaves), "Looking at the picture…")
 
+    def before_all(*_: Any) -> None:
+        nonlocal done
+        done = 0
+
     hooks = [leaf.register_forward_hook(after_layer) for leaf in leaves]
+    hooks.append(encoder.register_forward_pre_hook(before_all))
     try:
         yield
     finally:

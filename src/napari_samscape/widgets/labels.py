@@ -1,8 +1,9 @@
-"""Objects into Labels layers: free ids, and writing a mask as one step of napari's own undo."""
+"""Objects into Labels layers: free ids, and writing masks as one step of napari's own undo."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -10,13 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.widgets.layers import Plane, data_shape, levels, plane_of, to_layer
+from napari_samscape.widgets.layers import Plane, data_shape, levels, same_plane, to_layer
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
 SMALL = 2**24
 """Up to this many pixels a Labels layer is simply searched for its highest id (some ten milliseconds)."""
+
+
+BAND = 2**22
+"""So many pixels are carried over at a time, with some 100 bytes each."""
+
+Corners = tuple[tuple[int, int], tuple[int, int]]
 
 
 class FreeIds:
@@ -29,17 +36,24 @@ class FreeIds:
     def __init__(self) -> None:
         self._highest: WeakKeyDictionary[Labels, int] = WeakKeyDictionary()
 
-    def next(self, labels: Labels) -> int:
-        """One more than the highest id in use; an InputError where the data type has no room for it."""
+    def next(self, labels: Labels, count: int = 1) -> int:
+        """One more than the highest id in use.
+
+        Raises
+        ------
+        InputError
+            If the data type has no room for this many ids from there on.
+        """
         if int(np.prod(data_shape(labels))) <= SMALL:
             free = _highest(labels) + 1
         else:
             if labels not in self._highest:
                 self._watch(labels)
             free = self._highest[labels] + 1
-        if free > np.iinfo(labels.data.dtype).max:
+        last = free + count - 1
+        if last > np.iinfo(labels.data.dtype).max:
             raise InputError(
-                f"The layer '{labels.name}' is full: its data type, {labels.data.dtype}, has no id {free}."
+                f"The layer '{labels.name}' is full: its data type, {labels.data.dtype}, has no id {last}."
             )
         return free
 
@@ -81,51 +95,114 @@ def new_labels(image: Image) -> NDArray[np.int32]:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A mask, bool (y, x), and what it is a mask of: a plane of an image layer."""
+    """What was found in a plane of an image layer.
 
-    mask: NDArray[np.bool_]
+    Attributes
+    ----------
+    mask : ndarray, shape (y, x)
+        One object as bool, or several as whole numbers from 1 on.
+    image : napari.layers.Image
+        Whose plane it is.
+    plane : Plane
+        Where it is.
+    first : int
+        Id for the object 1; that of 2 is one higher, and so on.
+    """
+
+    mask: NDArray[Any]
     image: Image
     plane: Plane
+    first: int = 1
 
 
 def write_object(labels: Labels, value: int, found: Found, dims: Any, *, over: bool) -> int:
-    """Write one object into the plane of a Labels layer that the viewer shows, as one step of undo.
+    """Write one object under an id, as `write_objects` does; return how many pixels were written."""
+    (pixels,) = write_objects(labels, [replace(found, first=value)], dims, over=over)
+    return int(pixels.sum())
+
+
+def write_objects(
+    labels: Labels, found: Sequence[Found], dims: Any, *, over: bool, undoable: bool = True
+) -> list[NDArray[np.int64]]:
+    """Write objects into the planes of a Labels layer in which they lie, as one step of undo.
 
     Parameters
     ----------
     labels : napari.layers.Labels
         Where to; it need not lie or be sized like the image.
-    value : int
-        The object's id.
-    found : Found
-        The object.
-    dims : napari.components.Dims
-        What the viewer shows.
+    found : sequence of Found
+        The objects, for each plane.
+    dims : napari.components.Dims or Sight
+        What the viewer shows, or showed.
     over : bool
         Whether pixels of other objects are taken over; they are left alone otherwise.
+    undoable : bool
+        Whether napari keeps what it takes to undo it, some 30 bytes a pixel; a layer that nobody has seen
+        yet does not need it.
 
     Returns
     -------
-    int
-        How many pixels were written; those that had the id already do not count.
+    list of ndarray of int64, each of shape (n,)
+        How many pixels of each object were written; those that had the id already do not count.
     """
-    target = plane_of(labels, dims, full_resolution=True)
-    corner, cut = carried(found.mask, *_between(labels, target, found, dims), target.shape)
-    where: list[Any] = list(target.position)
-    for axis, start, size in zip(target.axes, corner, cut.shape, strict=True):
-        where[axis] = slice(start, start + size)
-    present = np.asarray(labels.data[tuple(where)])
-    cut = cut & (present != value) & (True if over else present == 0)
-    rows, columns = np.nonzero(cut)
+    # All of them before anything is written: one that the layer does not reach is an error.
+    targets = [same_plane(labels, part.image, part.plane, dims) for part in found]
+    places = [
+        (target, _between(labels, target, part, dims)) for target, part in zip(targets, found, strict=True)
+    ]
+    with labels.block_history():
+        return [
+            _write_plane(labels, part, place, over, undoable)
+            for part, place in zip(found, places, strict=True)
+        ]
+
+
+def _write_plane(
+    labels: Labels,
+    found: Found,
+    place: tuple[Plane, tuple[NDArray, NDArray]],
+    over: bool,
+    undoable: bool,
+) -> NDArray[np.int64]:
+    target, (matrix, shift) = place
+    written = np.zeros(int(found.mask.max(initial=0)), dtype=np.int64)
+    if len(written) == 0:
+        return written
+    start, stop = _footprint(found.mask, matrix, shift, target.shape)
+    rows_at_once = max(1, BAND // max(1, stop[1] - start[1]))
+    for row in range(start[0], stop[0], rows_at_once):
+        band = (row, start[1]), (min(row + rows_at_once, stop[0]), stop[1])
+        cut = _resampled(found.mask, matrix, shift, band)
+        where = _slices(target, band)
+        ids = np.where(cut, cut + np.int64(found.first - 1), 0)
+        present = np.asarray(labels.data[where])
+        new = (ids != 0) & (present != ids) & (True if over else present == 0)
+        if undoable:
+            _set_undoably(labels, target, band[0], np.where(new, ids, 0))
+        else:
+            labels.data[where] = np.where(new, ids, present)
+        written += np.bincount(cut[new], minlength=len(written) + 1)[1:]
+    return written
+
+
+def _slices(target: Plane, where: Corners) -> tuple[Any, ...]:
+    index: list[Any] = list(target.position)
+    for axis, start, stop in zip(target.axes, *where, strict=True):
+        index[axis] = slice(start, stop)
+    return tuple(index)
+
+
+def _set_undoably(labels: Labels, target: Plane, corner: tuple[int, int], ids: NDArray[np.int64]) -> None:
+    """Set pixels to ids (y, x) where these are not 0."""
+    rows, columns = np.nonzero(ids)
     if len(rows) == 0:
-        return 0
+        return
     indices = [np.full(len(rows), i) for i in target.position]
     indices[target.axes[0]], indices[target.axes[1]] = rows + corner[0], columns + corner[1]
     try:
-        labels.data_setitem(tuple(indices), value)
+        labels.data_setitem(tuple(indices), ids[rows, columns])
     except (NotImplementedError, OSError, TypeError, ValueError) as problem:
         raise InputError(f"The layer '{labels.name}' cannot be written to: {problem}.") from None
-    return len(rows)
 
 
 def _between(labels: Labels, target: Plane, found: Found, dims: Any) -> tuple[NDArray, NDArray]:
@@ -136,14 +213,14 @@ def _between(labels: Labels, target: Plane, found: Found, dims: Any) -> tuple[ND
 
 
 def carried(
-    mask: NDArray[np.bool_], matrix: NDArray, shift: NDArray, shape: tuple[int, int]
-) -> tuple[tuple[int, int], NDArray[np.bool_]]:
-    """Carry a mask into another grid by nearest neighbours, in the bounding box of the object only.
+    mask: NDArray[Any], matrix: NDArray, shift: NDArray, shape: tuple[int, int]
+) -> tuple[tuple[int, int], NDArray[Any]]:
+    """Carry a mask, or labels, into another grid by nearest neighbours, only where there is something.
 
     Parameters
     ----------
-    mask : ndarray of bool, shape (y, x)
-        The object.
+    mask : ndarray of bool or int, shape (y, x)
+        The object, or several.
     matrix, shift : ndarray, shapes (2, 2) and (2,)
         ``matrix @ target + shift`` is the position in ``mask`` of a pixel of the target grid.
     shape : tuple of int
@@ -153,24 +230,36 @@ def carried(
     -------
     corner : tuple of int
         (y, x) of the cut in the target grid.
-    cut : ndarray of bool
-        The object there.
+    cut : ndarray of bool or int
+        What is there.
     """
     if not mask.any():
-        return (0, 0), np.zeros((0, 0), dtype=bool)
+        return (0, 0), np.zeros((0, 0), dtype=mask.dtype)
+    start, stop = _footprint(mask, matrix, shift, shape)
+    return start, _resampled(mask, matrix, shift, (start, stop))
+
+
+def _footprint(mask: NDArray[Any], matrix: NDArray, shift: NDArray, shape: tuple[int, int]) -> Corners:
+    """First and one past last (y, x) of what a mask that is not empty may cover in the target grid."""
     y0, x0, y1, x1 = bounding_box(mask)
     corners = np.array([[y, x] for y in (y0 - 0.5, y1 - 0.5) for x in (x0 - 0.5, x1 - 0.5)])
     there = (corners - shift) @ np.linalg.inv(matrix).T
     start = np.clip(np.floor(there.min(axis=0)).astype(int), 0, shape)
     stop = np.clip(np.ceil(there.max(axis=0)).astype(int) + 1, start, shape)
+    return (int(start[0]), int(start[1])), (int(stop[0]), int(stop[1]))
+
+
+def _resampled(mask: NDArray[Any], matrix: NDArray, shift: NDArray, where: Corners) -> NDArray[Any]:
+    """What lies of a mask in a part of the target grid; nothing outside the mask's array."""
+    start, stop = np.asarray(where)
     grid = start + np.moveaxis(np.indices(stop - start), 0, -1)
     source = np.floor(grid @ matrix.T + shift + 0.5 + 1e-9).astype(int)
     inside = ((source >= 0) & (source < mask.shape)).all(axis=-1)
     source[~inside] = 0
-    return (int(start[0]), int(start[1])), mask[source[..., 0], source[..., 1]] & inside
+    return np.where(inside, mask[source[..., 0], source[..., 1]], mask.dtype.type(0))
 
 
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Half-open (y0, x0, y1, x1) of the true pixels of a mask that has some."""
+def bounding_box(mask: NDArray[Any]) -> tuple[int, int, int, int]:
+    """Half-open (y0, x0, y1, x1) of the pixels of a mask, or of labels, that are not 0; there are some."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

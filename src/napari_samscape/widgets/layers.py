@@ -1,4 +1,4 @@
-"""Between napari layers and the engine: the only code that knows world, data and pixel coordinates.
+"""Between napari layers and the engine: the only code that knows world, data and plane coordinates.
 
 Three coordinate systems meet here. *World* is napari's; a layer of fewer dimensions than the viewer owns
 the last ones. *Data* coordinates are a layer's own array indices. *Plane* coordinates (y, x) are the pixels
@@ -9,22 +9,17 @@ of its other axes, possibly at a coarser level. A pixel's centre lies at its int
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.prediction.types import Prompts
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Labels, Layer, Points, Shapes
-
-FEATURE = "prompt"
-FOREGROUND, BACKGROUND = "foreground", "background"
-OPEN = ("path", "line")
-"""napari's shapes that enclose nothing."""
+    from napari.layers import Image, Labels, Layer
 
 LARGE_SIDE = 4096
 """Longest side, in pixels, up to which a plane is shown to the model at full resolution."""
@@ -79,6 +74,22 @@ class Plane:
         return (np.rint(points[:, self.others]) == here).all(axis=1)
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What a viewer showed at one moment: those parts of napari's ``Dims`` that are read here."""
+
+    ndim: int
+    ndisplay: int
+    displayed: tuple[int, ...]
+    point: tuple[float, ...]
+    units: Any
+
+    @classmethod
+    def of(cls, dims: Any) -> Sight:
+        """Keep what ``dims`` say now; the sliders may move on."""
+        return cls(dims.ndim, dims.ndisplay, tuple(dims.displayed), tuple(dims.point), dims.units)
+
+
 def plane_of(layer: Image | Labels, dims: Any, *, full_resolution: bool = False) -> Plane:
     """Return the plane of an Image or Labels layer that a viewer with these ``dims`` shows.
 
@@ -89,7 +100,7 @@ def plane_of(layer: Image | Labels, dims: Any, *, full_resolution: bool = False)
         outside the layer.
     """
     if dims.ndisplay != 2:
-        raise InputError("Prompts work on a plane: switch the viewer to 2D.")
+        raise InputError("Samscape works on the plane that is shown: switch the viewer to 2D.")
     missing = dims.ndim - layer.ndim
     axes = tuple(sorted(int(axis) - missing for axis in dims.displayed))
     if len(axes) != 2 or axes[0] < 0:
@@ -114,6 +125,30 @@ def plane_of(layer: Image | Labels, dims: Any, *, full_resolution: bool = False)
         factor=(float(factor[0] * step), float(factor[1] * step)),
         offset=(float(offset[0]), float(offset[1])),
     )
+
+
+def planes_like(layer: Image | Labels, plane: Plane) -> list[Plane]:
+    """All planes of a layer that lie like this one, in the order of their positions."""
+    sizes = data_shape(layer)
+    ranges = [range(1 if axis in plane.axes else size) for axis, size in enumerate(sizes)]
+    return [replace(plane, position=position) for position in product(*ranges)]
+
+
+def same_plane(layer: Image | Labels, image: Image, plane: Plane, dims: Any) -> Plane:
+    """Return the plane of another layer, at full resolution, in which a plane of an image lies.
+
+    Raises
+    ------
+    InputError
+        If the other layer does not reach there.
+    """
+    shown = plane_of(layer, dims, full_resolution=True)
+    centre = plane.to_data((np.asarray([plane.shape]) - 1) / 2)
+    position = np.rint(to_layer(centre, image, layer, dims)[0]).astype(int)
+    position[list(shown.axes)] = 0
+    if ((position < 0) | (position >= data_shape(layer))).any():
+        raise InputError(f"The layer '{layer.name}' does not reach as far as the image '{image.name}'.")
+    return replace(shown, position=tuple(int(i) for i in position))
 
 
 def data_shape(layer: Image | Labels) -> tuple[int, ...]:
@@ -243,122 +278,20 @@ def cut_matrix(layer: Layer, plane: Plane, corner: tuple[int, int] = (0, 0), ste
     return matrix
 
 
+def placed_like_planes(layer: Image, planes: Sequence[Plane]) -> dict[str, Any]:
+    """Return the keyword arguments that put one plane of a layer, or all alike, in its place in the world.
+
+    The array has the layer's axes, with one pixel along the other axes where there is but one plane. As the
+    layer's own transforms are kept, only scale and translation change, and those only where they must.
+    """
+    plane, placed = planes[0], placed_like(layer)
+    scale, start = np.ones(layer.ndim), plane.to_data(np.zeros((1, 2)))[0]
+    scale[list(plane.axes)] = plane.factor
+    # napari scales first, then shears and rotates, then translates; the affine comes last.
+    own = np.linalg.inv(layer.affine.affine_matrix) @ world_matrix(layer)
+    return {**placed, "scale": layer.scale * scale, "translate": layer.translate + own[:-1, :-1] @ start}
+
+
 def unsqueezed(cut: NDArray, plane: Plane) -> NDArray:
     """Give a cut of the plane, shape (y, x), the other axes of its layer, with one pixel along each."""
     return np.expand_dims(cut, tuple(plane.others))
-
-
-def prompts_on(
-    image: Image, plane: Plane, dims: Any, points: Points | None, shapes: Shapes | None
-) -> Prompts | None:
-    """Collect what the prompt layers hold on this plane, in plane coordinates; None where it is nothing.
-
-    The newest rectangle is the box; all other closed shapes and paths together are the mask prompt.
-    """
-    clicks, kinds = _clicks(image, plane, dims, points)
-    drawn = _drawn(image, plane, dims, shapes)
-    box, mask = drawn.box, drawn.mask
-    if mask is not None and box is None and len(clicks) == 0:
-        # The models know masks only beside other prompts: alone, one finds next to nothing.
-        clicks, kinds, box = drawn.along, np.ones(len(drawn.along)), drawn.around
-    if len(clicks) == 0 and box is None and mask is None:
-        return None
-    return Prompts(points=clicks, labels=kinds, box=box, mask=mask)
-
-
-def _clicks(image: Image, plane: Plane, dims: Any, points: Points | None) -> tuple[NDArray, NDArray]:
-    if points is None or len(points.data) == 0:
-        return np.zeros((0, 2)), np.zeros(0)
-    data = to_layer(points.data, points, image, dims)
-    here = plane.holds(data)
-    return plane.from_data(data[here]), foreground(points)[here]
-
-
-def foreground(points: Points) -> NDArray[np.int64]:
-    """1 for each foreground point of a Points layer, 0 for each background one; shape (n,)."""
-    if FEATURE not in points.features:
-        return np.ones(len(points.data), dtype=np.int64)
-    return (points.features[FEATURE].to_numpy() != BACKGROUND).astype(np.int64)
-
-
-@dataclass
-class _Drawn:
-    """What the shapes on a plane say, in plane coordinates."""
-
-    box: NDArray | None = None  # (4,), the newest rectangle
-    mask: NDArray[np.bool_] | None = None  # (y, x), all else
-    around: NDArray | None = None  # (4,), box round the newest closed shape
-    along: NDArray = field(default_factory=lambda: np.zeros((0, 2)))  # (n, 2), points on the newest path
-
-
-def _drawn(image: Image, plane: Plane, dims: Any, shapes: Shapes | None) -> _Drawn:
-    """Read the shapes on the plane; what has no area (yet) does not count."""
-    found = _Drawn()
-    for kind, vertices, width in _shapes_of(shapes):
-        data = to_layer(vertices, shapes, image, dims)
-        if not plane.holds(data).all():
-            continue
-        corners = plane.from_data(data)
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        if kind == "rectangle":
-            found.box = np.concatenate([low, high]) if (high > low).all() else found.box
-            continue
-        if (high < 0).any() or (low > np.asarray(plane.shape) - 1).any():
-            raise InputError("The shape drawn lies outside the picture.")
-        mask = _drawn_mask(kind, corners, width, plane.shape)
-        if not mask.any():
-            continue
-        found.mask = mask if found.mask is None else mask | found.mask
-        if kind in OPEN:
-            found.along = _points_along(corners, plane.shape)
-        else:
-            found.around = np.concatenate([low, high])
-    return found
-
-
-def _points_along(corners: NDArray, shape: tuple[int, int], count: int = 3) -> NDArray:
-    """Points at even distances on a path, (count, 2), not quite at its ends; those outside are left out."""
-    lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1))])
-    where = (np.arange(count) + 0.5) / count * lengths[-1]
-    points = np.stack([np.interp(where, lengths, corners[:, axis]) for axis in (0, 1)], axis=1)
-    return points[((points >= 0) & (points <= np.asarray(shape) - 1)).all(axis=1)]
-
-
-def _shapes_of(shapes: Shapes | None) -> list[tuple[str, NDArray, float]]:
-    if shapes is None:
-        return []
-    return list(zip(shapes.shape_type, shapes.data, shapes.edge_width, strict=True))
-
-
-def _drawn_mask(kind: str, corners: NDArray, width: float, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Rasterise one shape, given by its corners (n, 2) in plane coordinates."""
-    from skimage.draw import line, polygon2mask
-    from skimage.morphology import disk
-
-    if kind == "ellipse":
-        corners = _ellipse(corners)
-    if kind not in OPEN:
-        return polygon2mask(shape, corners) if _area(corners) > 0 else np.zeros(shape, dtype=bool)
-    mask = np.zeros(shape, dtype=bool)
-    brush = np.argwhere(disk(max(1, round(width / 2)))) - max(1, round(width / 2))
-    ends = np.rint(corners).astype(int)
-    for start, stop in zip(ends[:-1], ends[1:], strict=True):
-        stroke = np.stack(line(*start, *stop), axis=1)
-        pixels = (stroke[:, None] + brush[None]).reshape(-1, 2)
-        inside = ((pixels >= 0) & (pixels < shape)).all(axis=1)
-        mask[tuple(pixels[inside].T)] = True
-    return mask
-
-
-def _area(corners: NDArray) -> float:
-    """Area of a polygon, by the shoelace formula."""
-    (y, x), (next_y, next_x) = corners.T, np.roll(corners, -1, axis=0).T
-    return abs(float((y * next_x - next_y * x).sum())) / 2
-
-
-def _ellipse(corners: NDArray) -> NDArray:
-    """Outline (64, 2) of the ellipse inside four corners, as napari stores it."""
-    centre = corners.mean(axis=0)
-    one, other = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
-    angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
-    return centre + np.cos(angles) * one + np.sin(angles) * other

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.layers import Image, Points, Shapes
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout
 
-from napari_samscape.widgets.canvas import role
-from napari_samscape.widgets.choosers import LayerChooser, ModelChooser
-from napari_samscape.widgets.controls import Fold, MaskRow, StatusRow, ToolRow, key_list
+from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users, writable
+from napari_samscape.widgets.controls import Fold, MaskRow, StatusRow, ToolRow, form, key_list
+from napari_samscape.widgets.dock import Dock
 from napari_samscape.widgets.thumbnails import thumbnails
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
+    from napari.viewer import Viewer
 
     from napari_samscape.widgets.session import State
 
@@ -34,23 +33,23 @@ KEYS: dict[str, tuple[str, str]] = {
 }
 
 
-class PromptPanel(QWidget):
+class PromptPanel(Dock):
     """Choosers, tools, masks, buttons; it renders a State and connects nothing.
 
     Parameters
     ----------
-    viewer : napari.components.ViewerModel
+    viewer : napari.viewer.Viewer
         Whose layers can be chosen.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
-        super().__init__()
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(viewer)
         self._masks_shown: Any = None
-        self.image = LayerChooser(viewer, lambda layer: isinstance(layer, Image))
+        self.image = LayerChooser(self.viewer, users(Image))
         self.model = ModelChooser()
-        self.labels = LayerChooser(viewer, _writable, "New layer")
-        self.points = LayerChooser(viewer, _users(Points), "Made for you")
-        self.shapes = LayerChooser(viewer, _users(Shapes), "Made for you")
+        self.labels = LayerChooser(self.viewer, writable, "New layer")
+        self.points = LayerChooser(self.viewer, users(Points), "Made for you")
+        self.shapes = LayerChooser(self.viewer, users(Shapes), "Made for you")
         self.tools, self.masks, self.status = ToolRow(), MaskRow(), StatusRow()
         self.commit_button = QPushButton("Commit (N)")
         self.commit_button.setStyleSheet("font-weight: bold")
@@ -64,7 +63,7 @@ class PromptPanel(QWidget):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        where, layers = _form(), _form()
+        where, layers = form(), form()
         where.addRow("Image", self.image)
         where.addRow("Model", self.model)
         where.addRow("Objects in", self.labels)
@@ -105,22 +104,6 @@ class PromptPanel(QWidget):
         labels = self.labels.layer
         extends = self.extend.isChecked() and labels is not None
         self.commit_button.setText(f"Extend object {labels.selected_label} (N)" if extends else "Commit (N)")
-
-
-def _users(kind: type[Layer]) -> Callable[[Layer], bool]:
-    """Layers of a kind that were not made by the dock itself."""
-    return lambda layer: isinstance(layer, kind) and role(layer) is None
-
-
-def _writable(layer: Layer) -> bool:
-    """Labels that objects can go to: napari itself cannot write into a pyramid."""
-    return _users(Labels)(layer) and not layer.multiscale
-
-
-def _form() -> QFormLayout:
-    form = QFormLayout()
-    form.setContentsMargins(0, 0, 0, 0)
-    return form
 
 
 def _key_rows() -> list[tuple[str, str]]:

@@ -11,27 +11,18 @@ from typing import Any
 
 import napari.viewer
 from napari.layers import Image, Labels
-from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QEvent, QTimer
+from napari.utils.notifications import show_info
 
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.canvas import Canvas
 from napari_samscape.widgets.controls import TOOLS
+from napari_samscape.widgets.dock import tell
+from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
 from napari_samscape.widgets.engine import Engine, LocalEngine
 from napari_samscape.widgets.labels import Found, FreeIds, new_labels, write_object
-from napari_samscape.widgets.layers import (
-    BACKGROUND,
-    FOREGROUND,
-    Plane,
-    levels,
-    placed_like,
-    plane_of,
-    prompts_on,
-    read_plane,
-)
+from napari_samscape.widgets.layers import Plane, levels, placed_like, plane_of, read_plane
 from napari_samscape.widgets.panel import KEYS, PromptPanel
 from napari_samscape.widgets.session import Session, State, View
-from napari_samscape.widgets.worker import Jobs
 
 SETTLED = 200
 """Milliseconds that the sliders have to rest before the plane they show is looked at."""
@@ -52,11 +43,8 @@ class PromptWidget(PromptPanel):
 
     # napari recognises the viewer's parameter by just this annotation.
     def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = LocalEngine) -> None:
-        # napari hands a proxy to plugins that would wrap every layer; identity matters here.
-        self.viewer: napari.viewer.Viewer = getattr(viewer, "__wrapped__", viewer)
-        super().__init__(self.viewer)
+        super().__init__(viewer)
         self._make_engine = engine
-        self._jobs = Jobs()
         self.session = Session(self._jobs, engine("nano"))
         self.canvas = Canvas(self.viewer)
         self._ids = FreeIds()
@@ -65,7 +53,6 @@ class PromptWidget(PromptPanel):
         self._tool = FOREGROUND
         self._mask_shown: Any = None
         self._commit_when_answered = False
-        self._listening: dict[str, list[tuple[Any, Any]]] = {}
         self._look_soon = self._timer(SETTLED, self.look)
         self._ask_soon = self._timer(30, self.ask)
         self._layers_soon = self._timer(0, self._on_layers)
@@ -74,13 +61,6 @@ class PromptWidget(PromptPanel):
         self._image_soon.start()  # the dock is drawn first: new layers take napari most of a second
 
     # --- connections ---
-
-    def _timer(self, milliseconds: int, function: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.timeout.connect(function)
-        return timer
 
     def _connect(self) -> None:
         self.image.chosen.connect(self._on_image)
@@ -96,22 +76,12 @@ class PromptWidget(PromptPanel):
         self.clear_button.clicked.connect(self.clear)
         self.session.changed.connect(self._show)
         self.session.answered.connect(self._on_answer)
-        self.session.failed.connect(_tell)
-        layers, dims = self.viewer.layers, self.viewer.dims
-        self._listen("layers", layers, ("inserted", "removed", "reordered", "renamed"), self._layers_change)
-        self._listen("dims", dims, ("point", "order", "ndisplay", "ndim"), self._dims_change)
-        self._listen("active", layers.selection, ("active",), self._show_tool)
+        self.session.failed.connect(tell)
+        layers, dims, listen = self.viewer.layers, self.viewer.dims, self._listening.to
+        listen("layers", layers, ("inserted", "removed", "reordered", "renamed"), self._layers_change)
+        listen("dims", dims, ("point", "order", "ndisplay", "ndim"), self._dims_change)
+        listen("active", layers.selection, ("active",), self._show_tool)
         self.canvas.bind((key, getattr(self, name)) for key, (name, _) in KEYS.items())
-        # When the window goes, Qt destroys this widget without a word to its Python side.
-        self.destroyed.connect(_closer(self._jobs, self._listening))
-
-    def _listen(self, what: str, source: Any, names: tuple[str, ...], callback: Callable[..., None]) -> None:
-        """Connect a callback to events of a source, instead of whatever went by this name before."""
-        _disconnect(self._listening.pop(what, []))
-        emitters = [getattr(source.events, name) for name in names if hasattr(source.events, name)]
-        for emitter in emitters:
-            emitter.connect(callback)
-        self._listening[what] = [(emitter, callback) for emitter in emitters]
 
     # --- the viewer changes ---
 
@@ -140,8 +110,8 @@ class PromptWidget(PromptPanel):
         image = self.image.layer
         if image is not None:
             self._version += 1
-            self._listen("pixels", image, ("data",), self._pixels_change)
-            self._listen("place", image, PLACE, self._prompts_change)
+            self._listening.to("pixels", image, ("data",), self._pixels_change)
+            self._listening.to("place", image, PLACE, self._prompts_change)
             self._prepare()
             self.use(self._tool)
         self.look()
@@ -153,13 +123,13 @@ class PromptWidget(PromptPanel):
         self.canvas.prepare(self.image.layer, self.points.layer, self.shapes.layer)
         changes = ("data", "features", *PLACE)
         for what, layer in (("points", self.canvas.points), ("shapes", self.canvas.shapes)):
-            self._listen(what, layer, changes, self._prompts_change)
-            self._listen(f"{what} tool", layer, ("mode", "feature_defaults"), self._show_tool)
+            self._listening.to(what, layer, changes, self._prompts_change)
+            self._listening.to(f"{what} tool", layer, ("mode", "feature_defaults"), self._show_tool)
         self._ask_soon.start()
 
     def _on_labels(self) -> None:
         if self.labels.layer is not None:
-            self._listen("label", self.labels.layer, ("selected_label",), self._target_change)
+            self._listening.to("label", self.labels.layer, ("selected_label",), self._target_change)
         self.show_target()
 
     def _target_change(self, *_: object) -> None:
@@ -196,7 +166,7 @@ class PromptWidget(PromptPanel):
         try:
             found = prompts_on(image, plane, self.viewer.dims, self.canvas.points, self.canvas.shapes)
         except InputError as problem:
-            _tell(problem)
+            tell(problem)
         self.session.ask(found)
 
     # --- tools and keys ---
@@ -276,7 +246,7 @@ class PromptWidget(PromptPanel):
                 return
             self._write(image, plane, mask)
         except InputError as problem:
-            _tell(problem)
+            tell(problem)
 
     def _write(self, image: Image, plane: Plane, mask: Any) -> None:
         labels = self.labels.layer or self._new_labels(image)
@@ -300,9 +270,7 @@ class PromptWidget(PromptPanel):
 
     def _new_labels(self, image: Image) -> Labels:
         labels = Labels(new_labels(image), name=f"{image.name} objects", **placed_like(image))
-        active = self.viewer.layers.selection.active
-        self.viewer.layers.insert(self.viewer.layers.index(image) + 1, labels)
-        self.viewer.layers.selection.active = active
+        self._insert_above(image, labels)
         self.labels.choose(labels)
         return labels
 
@@ -319,38 +287,7 @@ class PromptWidget(PromptPanel):
             self._mask_shown = state.mask
             self.canvas.show(state.mask, self.image.layer, self._plane)
 
-    def event(self, event: QEvent) -> bool:
-        """Close when the dock is closed: napari takes the widget out of it then."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_session()
-        return bool(super().event(event))
-
     def close_session(self) -> None:
         """Stop the work and leave the viewer as it was, but for prompts and objects."""
-        for timer in (self._image_soon, self._look_soon, self._ask_soon, self._layers_soon):
-            timer.stop()
-        _closer(self._jobs, self._listening)()
+        super().close_session()
         self.canvas.close()
-
-
-def _tell(problem: Exception) -> None:
-    """Show an error to the user in a sentence; where it is not of their making, say so."""
-    ours = isinstance(problem, InputError)
-    show_error(str(problem) if ours else f"Something went wrong in Samscape: {problem!r}.")
-
-
-def _disconnect(connections: list[tuple[Any, Any]]) -> None:
-    for emitter, callback in connections:
-        emitter.disconnect(callback)
-
-
-def _closer(jobs: Jobs, listening: dict[str, list[tuple[Any, Any]]]) -> Callable[..., None]:
-    """Make a function that ends the work and the listening, and needs no Qt object that may be gone."""
-
-    def close(*_: object) -> None:
-        jobs.close()
-        for connections in listening.values():
-            _disconnect(connections)
-        listening.clear()
-
-    return close
