@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools.coco import COCO
@@ -20,6 +20,9 @@ from napari_samscape.io.outlines import Ring, mask_polygons
 from napari_samscape.io.rle import decode_crop, encode_crop, encode_rle
 
 any_mask = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))
+
+# A busy machine is slow now and then.
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def picture(*rows: str) -> np.ndarray:
@@ -49,6 +52,7 @@ def whole(row: ObjectRow, shape: tuple[int, int] = (10, 8)) -> np.ndarray:
 # Run lengths of a crop
 
 
+@patiently
 @given(any_mask, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
 def test_run_lengths_of_a_crop_are_those_of_the_whole_picture(
     mask: np.ndarray, above: int, left: int, below: int, right: int
@@ -57,6 +61,7 @@ def test_run_lengths_of_a_crop_are_those_of_the_whole_picture(
     assert encode_crop(mask, (above, left), large.shape) == encode_rle(large)
 
 
+@patiently
 @given(any_mask)
 def test_a_mask_is_read_inside_its_box_only(mask: np.ndarray) -> None:
     crop, (y0, x0) = decode_crop(encode_rle(mask))
@@ -203,6 +208,7 @@ def test_an_island_in_a_hole_and_a_pixel_at_a_corner_are_polygons_of_their_own()
     assert [len(polygon) for polygon in mask_polygons(CORNER)] == [1, 1]
 
 
+@patiently
 @given(any_mask)
 def test_filling_the_outlines_gives_back_the_mask(mask: np.ndarray) -> None:
     polygons = mask_polygons(mask)

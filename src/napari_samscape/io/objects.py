@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.image import Image
-from napari_samscape.io.outlines import mask_polygons
 from napari_samscape.io.rle import decode_crop, encode_crop
 from napari_samscape.io.write import ATTRIBUTE, check_output, replacing
 
@@ -279,6 +278,8 @@ def _write_geojson(file: TextIO, rows: Iterable[ObjectRow], like: Image, about: 
 
 
 def _features(rows: Iterable[ObjectRow], axes: str) -> Iterator[dict[str, Any]]:
+    from napari_samscape.io.outlines import mask_polygons  # scikit-image takes a moment
+
     for row in rows:
         polygons = mask_polygons(row.mask, row.offset)
         one = len(polygons) == 1

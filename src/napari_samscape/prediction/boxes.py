@@ -35,7 +35,7 @@ def segment_boxes(
     pixels: NDArray[Any],
     boxes: ArrayLike,
     scores: ArrayLike | None = None,
-    classes: Sequence[int | str] | None = None,
+    classes: Sequence[int | str | None] | None = None,
     progress: Progress | None = None,
 ) -> Instances:
     """Find the object in each box.
@@ -48,7 +48,7 @@ def segment_boxes(
     boxes : array_like, shape (n, 4)
         (y0, x0, y1, x1) in pixels; what reaches out of the picture is cut off.
     scores : array_like, shape (n,), optional
-    classes : sequence of int or str, length n, optional
+    classes : sequence of int, str or None, length n, optional
         Both are kept with the instances, as ``score`` and ``category``.
     progress : callable, optional
         Called as ``progress(done, total, text)``. Raise from it to cancel.

@@ -38,8 +38,8 @@ class Detections:
         (y0, x0, y1, x1) in pixels; reversed corners are put right.
     scores : array_like, shape (n,), optional
         How sure the detector is; NaN where left out.
-    classes : sequence of int or str, length n, optional
-        What it is; None where left out.
+    classes : sequence of int, str or None, length n, optional
+        What it is; None where unknown, or left out.
 
     Raises
     ------

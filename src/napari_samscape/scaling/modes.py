@@ -97,8 +97,8 @@ def _boxed(model: Sam, asked: Asked) -> Find:
     if asked.detector is not None:
         detector = load_detector(asked.detector) if isinstance(asked.detector, str) else asked.detector
         return lambda rgb, progress: segment_detected(model, rgb, detector, progress)
-    about = (asked.scores or None, asked.classes or None)
-    return lambda rgb, progress: segment_boxes(model, rgb, asked.boxes, *about, progress=progress)
+    scores, classes = asked.scores or None, asked.classes or None
+    return lambda rgb, progress: segment_boxes(model, rgb, asked.boxes, scores, classes, progress)
 
 
 def _edges(model: Sam, asked: Asked) -> Find:
