@@ -59,6 +59,17 @@ def test_boxes_of_a_detector_give_labels_with_their_numbers_and_the_empty_ones_a
     assert ids("o.tif") == {2}
 
 
+def test_even_if_all_boxes_lie_outside_they_are_told() -> None:
+    done = printed_json("segment", "cells.tif", "o.tif", "--mode", "boxes", "--boxes", "90,90,99,99")
+    assert (done["objects"], done["note"]) == (0, "1 of 1 boxes lie outside the picture or are empty: 1.")
+
+
+def test_a_detector_that_finds_nothing_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_samscape.prediction.cells.otsu", lambda pixels: np.zeros((0, 4)))
+    done = printed_json("segment", "cells.tif", "o.tif", "--mode", "boxes", "--detector", "otsu")
+    assert (done["objects"], done["note"]) == (0, "No objects were found.")
+
+
 @pytest.mark.parametrize("mode", ["boxes", "prompts"])
 def test_boxes_may_come_from_cocos_results(mode: str) -> None:
     Path("boxes.json").write_text(json.dumps(ROWS))

@@ -248,15 +248,15 @@ def _is_constant(pixels: NDArray[Any]) -> bool:
 
 
 def _note(job: Job, image: Image, found: NDArray[Any], account: Account) -> str | None:
+    empty = account.empty
+    if job.mode == "boxes" and empty:
+        numbers = ", ".join(map(str, empty[:20])) + (", ..." if len(empty) > 20 else "")
+        return f"{len(empty)} of {account.count} boxes lie outside the picture or are empty: {numbers}."
     if not found.any():
         what = "edges" if MODES[job.mode].gives_map else "objects"
         if all(_is_constant(pixels) for _, pixels in image.planes()):
             return f"The picture is constant, so there are no {what}."
         return f"No {what} were found."
-    empty = account.empty
-    if job.mode == "boxes" and empty:
-        numbers = ", ".join(map(str, empty[:20])) + (", ..." if len(empty) > 20 else "")
-        return f"{len(empty)} of {account.count} boxes lie outside the picture or are empty: {numbers}."
     return None
 
 
