@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.rle import decode_rle
 from napari_samscape.model.sam import Encoded, PromptTensors
 from napari_samscape.prediction.automatic import EverythingOptions, default_options, everything
 from napari_samscape.prediction.dense import covered_cells, dense_points, missed_points
 from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.instances import instance_from_mask, labels_from_instances
 from napari_samscape.prediction.predict import embed
-from napari_samscape.prediction.rle import decode_rle
 from napari_samscape.prediction.types import Embedding, Instances
 
 GRID = EverythingOptions(points_per_side=8, prompt_source="grid")

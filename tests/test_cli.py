@@ -117,6 +117,7 @@ def test_json_of_segment_says_what_was_done(picture: Path) -> None:
         "model": "nano",
         "device": "cpu",
         "note": None,
+        "objects_file": None,
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from napari_samscape.io.rle import decode_rle, encode_rle
 from napari_samscape.prediction.grid import crop_boxes, point_grids
 from napari_samscape.prediction.instances import (
     boxes_from_masks,
@@ -19,7 +20,6 @@ from napari_samscape.prediction.instances import (
     instance_from_mask,
     stability_score,
 )
-from napari_samscape.prediction.rle import decode_rle, encode_rle
 
 Util = dict[str, NDArray]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.rle import decode_rle, encode_rle, pack_counts, unpack_counts
 from napari_samscape.prediction.instances import (
     box_iou,
     box_nms,
@@ -27,7 +28,6 @@ from napari_samscape.prediction.instances import (
     overlap,
     stability_score,
 )
-from napari_samscape.prediction.rle import decode_rle, encode_rle, pack_counts, unpack_counts
 from napari_samscape.prediction.types import Instance, Instances
 
 any_mask = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))

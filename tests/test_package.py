@@ -74,7 +74,9 @@ def test_type_checkers_and_run_time_see_the_same_names(root):
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported(root):
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    lines = project["dependencies"] + extras["napari"] + extras["train"] + extras["evaluation"]
+    lines = project["dependencies"] + [
+        line for extra in ("napari", "train", "evaluation", "detectors") for line in extras[extra]
+    ]
     declared = {re.match(r"[\w-]+", line).group().lower() for line in lines}
 
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (root / "src").rglob("*.py")]

@@ -11,6 +11,7 @@ from napari_samscape.cli.app import AsJson, app, print_json, progress_bar
 from napari_samscape.errors import InputError
 
 if TYPE_CHECKING:
+    from napari_samscape.io import BoxList
     from napari_samscape.prediction.types import Prompts
 
 
@@ -21,6 +22,14 @@ class Mode(StrEnum):
     prompts = "prompts"
     boxes = "boxes"
     edges = "edges"
+
+
+class Nested(StrEnum):
+    """Which of masks within masks are kept."""
+
+    all = "all"
+    parts = "parts"
+    wholes = "wholes"
 
 
 @app.command()
@@ -44,12 +53,29 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     boxes: Annotated[
         str | None,
         typer.Option(
-            metavar="Y0,X0,Y1,X1;…|FILE.json", help="One object per box, in pixels; or a COCO file."
+            metavar="Y0,X0,Y1,X1;…|FILE",
+            help="One object per box, in pixels; or a file: .json (COCO), .csv (y0,x0,y1,x1) or .geojson.",
         ),
     ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Finds the boxes: blobs, otsu, transformers:MODEL, or an installed one."
+        ),
+    ] = None,
+    nested: Annotated[
+        Nested, typer.Option(help="Of masks within masks in everything-mode: all, only parts, or wholes.")
+    ] = Nested.all,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     overlay: Annotated[
         str | None, typer.Option(metavar="PNG", help="Draw the outlines into a picture.")
+    ] = None,
+    objects: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Objects one by one, overlaps and all: .json (COCO), .csv (table) or .geojson (outlines).",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     thin: Annotated[
@@ -71,24 +97,37 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
 
         samscape segment cells.ome.zarr out.tif --model vit_b --boxes "10,10,60,80;70,15,120,90"
 
-    An object in each box of a detector, and the edges of a picture:
+    An object in each box of a detector, with its score and class beside the labels; and the edges:
 
-        samscape segment street.jpg cars.tif --mode boxes --boxes detections.json
+        samscape segment street.jpg cars.tif --mode boxes --boxes detections.json --objects cars.json
+
+        samscape segment cells.tif out.tif --mode boxes --detector otsu --objects cells.geojson
 
         samscape segment scene.jpg edges.tif --mode edges
     """
+    from napari_samscape.io import BoxList
     from napari_samscape.scaling.batch import Job, run
 
-    given: list[list[float]] = []
+    given = BoxList([])
     prompts: tuple[Prompts, ...] = ()
-    if mode == Mode.boxes:
-        if boxes is None or points is not None or labels is not None:
-            raise InputError("The mode 'boxes' needs --boxes, and takes neither --points nor --labels.")
-        given = _read_boxes(boxes, image)
+    if mode == Mode.boxes or detector is not None:
+        if points is not None or labels is not None or (boxes is None) == (detector is None):
+            raise InputError(
+                "The mode 'boxes' needs --boxes or --detector, and takes neither --points nor --labels."
+            )
+        given = given if boxes is None else _read_boxes(boxes, image)
+        mode = mode or Mode.boxes
     else:
         prompts = read_prompts(points, labels, boxes, image)
     chosen = mode or (Mode.prompts if prompts else Mode.everything)
-    job = Job(image, out, model, str(chosen), prompts, device, overlay, overwrite, given, thin)
+    job = Job(
+        *(image, out, model, str(chosen), prompts, device, overlay, overwrite, given.boxes, thin),
+        scores=given.scores or (),
+        classes=given.classes or (),
+        detector=detector,
+        nested=str(nested),
+        objects=objects,
+    )
     with progress_bar() as progress:
         result = run(job, progress)
     if as_json:
@@ -97,7 +136,8 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     what = "edges" if result.objects is None else f"{result.objects} object(s)"
     typer.echo(f"{what} in {result.seconds:.1f} s on {result.device}")
     kind = "edges" if result.objects is None else "labels"
-    for what, where in ((kind, result.output), ("overlay", result.overlay), ("note", result.note)):
+    files = ((kind, result.output), ("objects", result.objects_file), ("overlay", result.overlay))
+    for what, where in (*files, ("note", result.note)):
         if where:
             typer.echo(f"{what}: {where}")
 
@@ -118,7 +158,7 @@ def read_prompts(
 
     if points is None and labels is not None:
         raise InputError("--labels says what the --points mean; there are no --points.")
-    corners = None if boxes is None else _read_boxes(boxes, picture)
+    corners = None if boxes is None else _read_boxes(boxes, picture).boxes
     if points is None:
         return tuple(Prompts(box=box) for box in corners or ())
     if corners is not None and len(corners) != 1:
@@ -130,14 +170,14 @@ def read_prompts(
     return (Prompts(points=_numbers(points, 2, "--points"), labels=kinds, box=box),)
 
 
-def _read_boxes(text: str, picture: str) -> list[list[float]]:
-    from napari_samscape.io import read_boxes
+def _read_boxes(text: str, picture: str) -> BoxList:
+    from napari_samscape.io import BOX_ENDINGS, BoxList, read_boxes
 
-    json_file = text.strip().lower().endswith(".json")
-    boxes = read_boxes(text, picture).boxes if json_file else _numbers(text, 4, "--boxes")
-    if not boxes:
+    is_file = text.strip().lower().endswith(BOX_ENDINGS)
+    given = read_boxes(text, picture) if is_file else BoxList(_numbers(text, 4, "--boxes"))
+    if not given.boxes:
         raise InputError("The prompt is empty: --boxes holds no box.")
-    return boxes
+    return given
 
 
 def _numbers(text: str, width: int | None, option: str) -> list[list[float]]:

@@ -1,8 +1,23 @@
 """Pictures in, labels out: the only module that knows file formats; of ours it imports `errors` alone."""
 
-from napari_samscape.io.boxes import read_boxes
+from napari_samscape.io.boxes import BOX_ENDINGS, BoxList, read_boxes
 from napari_samscape.io.image import Image
+from napari_samscape.io.objects import OBJECT_ENDINGS, ObjectRow, read_objects, write_objects
 from napari_samscape.io.read import open_image
 from napari_samscape.io.write import check_output, write_labels, write_map, write_overlay
 
-__all__ = ["Image", "check_output", "open_image", "read_boxes", "write_labels", "write_map", "write_overlay"]
+__all__ = [
+    "BOX_ENDINGS",
+    "OBJECT_ENDINGS",
+    "BoxList",
+    "Image",
+    "ObjectRow",
+    "check_output",
+    "open_image",
+    "read_boxes",
+    "read_objects",
+    "write_labels",
+    "write_map",
+    "write_objects",
+    "write_overlay",
+]

@@ -142,7 +142,7 @@ def write_labels(
             f"integers of shape {like.label_shape} would."
         )
     path = check_output(path, source=like, overwrite=overwrite)
-    with _replacing(path, overwrite) as temporary:
+    with replacing(path, overwrite) as temporary:
         if path.suffix.lower() == ".zarr":
             _write_zarr(temporary, labels, like, about or {})
         elif path.suffix.lower() == ".png":
@@ -193,7 +193,7 @@ def write_map(
         raise InputError("A map must hold numbers from 0 to 1; this holds others.")
     values = values.astype(np.float32, copy=False)
     path = check_output(path, source=like, overwrite=overwrite)
-    with _replacing(path, overwrite) as temporary:
+    with replacing(path, overwrite) as temporary:
         if path.suffix.lower() == ".zarr":
             _write_zarr(temporary, values, like, about or {})
         elif path.suffix.lower() == ".png":
@@ -244,7 +244,7 @@ def write_overlay(
     tinted = label2rgb(labels, rgb, alpha=0.35, bg_label=0, bg_color=None, saturation=1)
     outlines = find_boundaries(labels, mode="inner")
     tinted[outlines] = label2rgb(labels, bg_label=0)[outlines]
-    with _replacing(path, overwrite) as temporary:
+    with replacing(path, overwrite) as temporary:
         pillow.fromarray((tinted * 255).round().astype(np.uint8)).save(temporary)
     return path
 
@@ -325,7 +325,7 @@ def _write_png(path: Path, labels: NDArray[Any], about: Mapping[str, Any]) -> No
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, overwrite: bool) -> Iterator[Path]:
+def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
     """Give a temporary path next to the output and move what was written there into place at the end.
 
     Whatever happens in between, nothing half-written is left behind, and the old output stays until the

@@ -6,17 +6,16 @@ Source: SAM paper, section 7.4 and appendix D.4.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from numbers import Integral
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from napari_samscape.errors import InputError
 from napari_samscape.prediction.automatic import Progress
+from napari_samscape.prediction.detections import Detections, Detector, detect, detector_name
 from napari_samscape.prediction.enlarge import NOTHING, Enlarger
 from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.predict import decode
@@ -31,49 +30,12 @@ __all__ = ["Detections", "Detector", "left_empty", "segment_boxes", "segment_det
 BATCH = 16  # boxes decoded at once; larger batches are no faster on a CPU
 
 
-@dataclass(frozen=True, eq=False)
-class Detections:
-    """What a detector has found in one picture.
-
-    Parameters
-    ----------
-    boxes : array_like, shape (n, 4)
-        (y0, x0, y1, x1) in pixels; reversed corners are put right.
-    scores : array_like, shape (n,), optional
-        How sure the detector is; NaN where left out.
-    classes : sequence of int or str, length n, optional
-        What it is; None where left out.
-
-    Raises
-    ------
-    InputError
-        If a shape is wrong, a number is not finite, or a class is neither a whole number nor a text.
-    """
-
-    boxes: Any
-    scores: Any = None
-    classes: Any = None
-
-    def __post_init__(self) -> None:
-        boxes = _checked_boxes(self.boxes)
-        object.__setattr__(self, "boxes", boxes)
-        object.__setattr__(self, "scores", _checked_scores(self.scores, len(boxes)))
-        object.__setattr__(self, "classes", _checked_classes(self.classes, len(boxes)))
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-
-#: Takes the pixels; gives boxes (n, 4), or a tuple of boxes, scores and, if it likes, classes; or Detections.
-Detector = Callable[[NDArray[Any]], Any]
-
-
 def segment_boxes(
     model: Sam,
     pixels: NDArray[Any],
     boxes: ArrayLike,
     scores: ArrayLike | None = None,
-    classes: Sequence[int | str] | None = None,
+    classes: Sequence[int | str | None] | None = None,
     progress: Progress | None = None,
 ) -> Instances:
     """Find the object in each box.
@@ -86,7 +48,7 @@ def segment_boxes(
     boxes : array_like, shape (n, 4)
         (y0, x0, y1, x1) in pixels; what reaches out of the picture is cut off.
     scores : array_like, shape (n,), optional
-    classes : sequence of int or str, length n, optional
+    classes : sequence of int, str or None, length n, optional
         Both are kept with the instances, as ``score`` and ``category``.
     progress : callable, optional
         Called as ``progress(done, total, text)``. Raise from it to cancel.
@@ -134,7 +96,8 @@ def segment_detected(
     pixels : ndarray, shape (y, x) or (y, x, c)
         Any real dtype; the detector gets them as they are.
     detector : callable
-        See `Detector`.
+        See `napari_samscape.prediction.detections.Detector`; for those that have names,
+        `napari_samscape.prediction.detectors.load_detector`.
     progress : callable, optional
         Called as ``progress(done, total, text)``. Raise from it to cancel.
 
@@ -146,29 +109,11 @@ def segment_detected(
     Raises
     ------
     InputError
-        If the detector raises, or what it gives is not as `Detector` says.
+        See `napari_samscape.prediction.detections.detect`.
     """
-    name = getattr(detector, "__name__", type(detector).__name__)
     if progress is not None:
-        progress(0, 0, f"asking the detector {name}")
-    try:
-        answer = detector(pixels)
-    except InputError:
-        raise
-    except Exception as error:  # a stranger's code may fail in any way
-        raise InputError(f"The detector {name} failed: {type(error).__name__}: {error}.") from error
-    if isinstance(answer, Detections):
-        found = answer
-    else:
-        parts = answer if isinstance(answer, tuple) else (answer,)
-        if not 1 <= len(parts) <= 3:
-            raise InputError(
-                f"The detector {name} gave a tuple of {len(parts)}; boxes, scores and classes are 3."
-            )
-        try:
-            found = Detections(*parts)
-        except InputError as error:
-            raise InputError(f"The detector {name} gave what is no detection: {error}") from error
+        progress(0, 0, f"asking the detector {detector_name(detector)}")
+    found = detect(detector, pixels)
     return segment_boxes(model, pixels, found.boxes, found.scores, found.classes, progress)
 
 
@@ -226,56 +171,3 @@ def _decoded(
     """One mask (n, h, w) for each prompt, and its predicted IoU (n,)."""
     logits, iou = decode(model, view.embedding, prompts, multimask=False)
     return logits[:, 0].float().cpu().numpy(), iou[:, 0].float().cpu().numpy()
-
-
-def _checked_boxes(boxes: Any) -> NDArray[np.float64]:
-    array = _numbers(boxes, "boxes")
-    if array.size == 0:
-        array = array.reshape(0, 4)
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise InputError(
-            f"Boxes must have the shape (n, 4), each (y0, x0, y1, x1); these have {array.shape}."
-        )
-    _check_finite(array, "box")
-    corners = array.reshape(-1, 2, 2)
-    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-
-
-def _checked_scores(scores: Any, count: int) -> NDArray[np.float64]:
-    if scores is None:
-        return np.full(count, np.nan)
-    array = _numbers(scores, "scores").reshape(-1)
-    if len(array) != count:
-        raise InputError(f"There are {count} boxes but {len(array)} scores; give one score per box.")
-    if not np.isnan(array).all():  # of no box is anything known: as if they were left out
-        _check_finite(array, "score")
-    return array
-
-
-def _checked_classes(classes: Any, count: int) -> tuple[int | str | None, ...]:
-    if classes is None:
-        return (None,) * count
-    try:
-        values = list(classes.tolist() if hasattr(classes, "tolist") else classes)
-    except TypeError:
-        raise InputError(f"The classes must be a list, one per box; {classes!r} is none.") from None
-    if len(values) != count:
-        raise InputError(f"There are {count} boxes but {len(values)} classes; give one class per box.")
-    for value in values:
-        if value is not None and not isinstance(value, (Integral, str)):
-            raise InputError(f"A class must be a whole number or a text; {value!r} is neither.")
-    return tuple(values)
-
-
-def _check_finite(array: NDArray[np.float64], what: str) -> None:
-    wrong = np.argwhere(~np.isfinite(array))
-    if len(wrong):
-        values = np.array2string(array[wrong[0, 0]], separator=", ")
-        raise InputError(f"The {what} number {wrong[0, 0] + 1} is not finite: {values}.")
-
-
-def _numbers(values: Any, what: str) -> NDArray[np.float64]:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"The {what} must be numbers in a regular array; these are not.") from None

@@ -1,15 +1,11 @@
-"""A whole picture to labels: `segment` in memory, and `run`, which does a `Job` from file to file.
-
-A `Job` is plain values, so that it can be written down, sent to another computer and compared with what a
-file of labels says of itself; `run` is the one place where a job becomes work.
-"""
+"""A whole picture to labels: `segment` in memory, and `run`, which does a `Job` from file to file."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +13,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import Image, check_output, open_image, write_labels, write_map, write_overlay
+from napari_samscape.io import (
+    OBJECT_ENDINGS,
+    Image,
+    check_output,
+    open_image,
+    write_labels,
+    write_map,
+    write_objects,
+    write_overlay,
+)
+from napari_samscape.prediction.detections import Detector
+from napari_samscape.prediction.detectors import load_detector
 from napari_samscape.prediction.types import Prompts
+from napari_samscape.scaling.job import Job, Result
 from napari_samscape.scaling.modes import MODES, Asked, Boxes, Find, check_mode
+from napari_samscape.scaling.objects import Account
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
+
+__all__ = ["Job", "Result", "run", "segment"]
 
 Progress = Callable[[int, int, str], None]
 # Intensity limits of a stack or a pyramid are estimated from so many planes, of about so many pixels each.
@@ -30,137 +41,14 @@ SAMPLED_PLANES = 16
 SAMPLED_PIXELS = 1_000_000
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to segment, how, and where to; plain values only.
-
-    Attributes
-    ----------
-    image, output : str
-        Paths; see `napari_samscape.io.open_image` and `write_labels`.
-    model : str
-        A known name or the path of a checkpoint.
-    mode : str
-        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector, or
-        "edges" for a map of edges instead of labels.
-    prompts : tuple of Prompts
-        Points and boxes, in pixels of the picture.
-    device : str
-        "auto", or a device that torch knows.
-    overlay : str or None
-        A PNG to draw the outlines into.
-    overwrite : bool
-        Whether outputs that exist are replaced.
-    boxes : tuple
-        A detector's (y0, x0, y1, x1), for the mode "boxes".
-    thin : bool
-        Whether edges are lines of one pixel.
-
-    Raises
-    ------
-    InputError
-        If the mode is unknown or does not go with the prompts.
-    """
-
-    image: str
-    output: str
-    model: str = "nano"
-    mode: str = "everything"
-    prompts: tuple[Prompts, ...] = ()
-    device: str = "auto"
-    overlay: str | None = None
-    overwrite: bool = False
-    boxes: Boxes = ()
-    thin: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
-        check_mode(self.mode, self.asked)
-        if MODES[self.mode].gives_map and self.overlay is not None:
-            raise InputError(f"An overlay shows objects; the mode '{self.mode}' finds none.")
-        if any(prompt.mask is not None for prompt in self.prompts):
-            raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
-
-    @property
-    def asked(self) -> Asked:
-        """What the mode is told."""
-        return Asked(self.prompts, self.boxes, self.thin)
-
-    def to_json(self) -> dict[str, Any]:
-        """Give all of it as values that JSON knows."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        values["prompts"] = [
-            {
-                "points": prompt.points.tolist(),
-                "labels": prompt.labels.tolist(),
-                "box": None if prompt.box is None else prompt.box.tolist(),
-            }
-            for prompt in self.prompts
-        ]
-        return values
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Job:
-        """Make a job of what `to_json` gave.
-
-        Raises
-        ------
-        InputError
-            If a value is missing, unknown or wrong.
-        """
-        try:
-            prompts = tuple(Prompts(**prompt) for prompt in values.get("prompts", ()))
-            return cls(**{**values, "prompts": prompts})
-        except (TypeError, AttributeError) as error:
-            raise InputError(f"This is no job: {error}.") from error
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a job has done.
-
-    Attributes
-    ----------
-    output : str
-        Where the labels are.
-    overlay : str or None
-        Where the overlay is.
-    objects : int or None
-        How many objects were found; None for a map.
-    planes : int
-        How many planes, over z and t, were looked at.
-    shape : tuple of int
-        Of the labels.
-    seconds : float
-        Time for finding them, without loading the model and writing the labels.
-    model, device : str
-        What found them, and on what.
-    note : str or None
-        A sentence for the user, where there is something to say.
-    """
-
-    output: str
-    overlay: str | None
-    objects: int | None
-    planes: int
-    shape: tuple[int, ...]
-    seconds: float
-    model: str
-    device: str
-    note: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Give all of it as values that JSON knows."""
-        return asdict(self) | {"shape": list(self.shape)}
-
-
-def segment(
+def segment(  # noqa: PLR0913  (the public face of all modes)
     image: Image | str | os.PathLike[str] | ArrayLike,
     *,
     model: Sam,
     mode: str | None = None,
     prompts: Prompts | Sequence[Prompts] | None = None,
     boxes: Boxes = (),
+    detector: str | Detector | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
     """Find the objects of a picture of any number of planes.
@@ -172,11 +60,14 @@ def segment(
     model : Sam
         See `napari_samscape.load_model`.
     mode : {"everything", "prompts", "boxes", "edges"}, optional
-        Where left out, "prompts" or "boxes" if there are any.
+        Where left out, "prompts" or "boxes" if there are any, or a detector.
     prompts : Prompts or sequence of Prompts, optional
         One object each, for pictures of one plane; the first gets the id 1, and so on.
     boxes : sequence of (y0, x0, y1, x1), optional
         A detector's, one object each, for pictures of one plane; what lies outside is cut off.
+    detector : str or callable, optional
+        Finds the boxes of each plane: one of `napari_samscape.prediction.detectors.detector_names`, or a
+        function as `napari_samscape.prediction.detections.Detector` says.
     progress : callable, optional
         Called as ``progress(done, total, text)``; raising from it cancels.
 
@@ -198,11 +89,12 @@ def segment(
     """
     image = open_image(image)
     each = (prompts,) if isinstance(prompts, Prompts) else tuple(prompts or ())
-    mode = mode or ("prompts" if each else "boxes" if len(boxes) else "everything")
-    asked = Asked(each, boxes)
+    boxed = len(boxes) or detector is not None
+    mode = mode or ("prompts" if each else "boxes" if boxed else "everything")
+    asked = Asked(each, boxes, detector=detector)
     check_mode(mode, asked)
     _check_prompts(image, asked)
-    return _planes(image, MODES[mode].make(model, asked), MODES[mode].gives_map, progress)[0]
+    return _planes(image, MODES[mode].make(model, asked), MODES[mode].gives_map, Account(), progress)
 
 
 def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None) -> Result:
@@ -231,7 +123,12 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
         check_output(job.overlay, endings=(".png",), source=image, overwrite=job.overwrite)
         if Path(job.overlay).resolve() == Path(job.output).resolve():
             raise InputError(f"The labels and the overlay cannot both go to {job.output}.")
-    _check_prompts(image, job.asked)
+    if job.objects is not None:
+        check_output(job.objects, endings=OBJECT_ENDINGS, source=image, overwrite=job.overwrite)
+    asked = job.asked
+    _check_prompts(image, asked)
+    if job.detector is not None:
+        asked = replace(asked, detector=load_detector(job.detector))
     if model is None:
         from napari_samscape.model.weights import choose_device, load_model
 
@@ -240,12 +137,14 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
             progress(0, 0, f"loading {job.model}")
         model = load_model(job.model, device=device)
     start = time.perf_counter()
-    mode = MODES[job.mode]
-    found, empty = _planes(image, mode.make(model, job.asked), mode.gives_map, progress)
+    mode, account = MODES[job.mode], Account(keep=job.objects is not None)
+    found = _planes(image, mode.make(model, asked), mode.gives_map, account, progress)
     seconds = time.perf_counter() - start
     about = {"version": _version(), "model_sha256": getattr(model, "digest", None), "job": job.to_json()}
     write = write_map if mode.gives_map else write_labels
     write(job.output, found, like=image, about=about, overwrite=job.overwrite)
+    if job.objects is not None:
+        write_objects(job.objects, account.rows(), like=image, about=about, overwrite=job.overwrite)
     if job.overlay is not None:
         _write_overlay(job, image, found)
     objects = None if mode.gives_map else int(np.count_nonzero(np.unique(found)))
@@ -258,21 +157,21 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
         seconds=round(seconds, 3),
         model=job.model,
         device=str(model.device),
-        note=_note(job, image, found, empty),
+        note=_note(job, image, found, account),
+        objects_file=job.objects,
     )
 
 
 def _planes(
-    image: Image, find: Find, gives_map: bool, progress: Progress | None
-) -> tuple[NDArray[Any], list[int]]:
-    """Labels or a map of all planes, and the numbers, from 1, of prompts and boxes without an answer."""
+    image: Image, find: Find, gives_map: bool, account: Account, progress: Progress | None
+) -> NDArray[Any]:
+    """Labels or a map of all planes; the account is filled."""
     from napari_samscape.prediction.image import to_rgb
     from napari_samscape.prediction.instances import labels_from_instances
 
     result = np.zeros(image.label_shape, np.float32 if gives_map else np.int32)
-    count, last = int(np.prod(result.shape[:-2])), 0
+    count = int(np.prod(result.shape[:-2]))
     limits = _limits(image)
-    empty: list[int] = []
     for number, (index, pixels) in enumerate(image.planes()):
         _check_finite(pixels, image, index)
         if _is_constant(pixels):
@@ -282,13 +181,11 @@ def _planes(
             result[index] = found
             continue
         plane = labels_from_instances(found)
-        plane[plane > 0] += last
-        last += len(found)
+        plane[plane > 0] += account.add(index, found)
         result[index] = plane
-        empty += [place for place, item in enumerate(found, start=1) if item.area == 0]
     if progress is not None:
         progress(count, count, "done")
-    return result, empty
+    return result
 
 
 def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
@@ -350,15 +247,16 @@ def _is_constant(pixels: NDArray[Any]) -> bool:
     return bool((pixels == pixels[:1, :1]).all())
 
 
-def _note(job: Job, image: Image, found: NDArray[Any], empty: list[int]) -> str | None:
+def _note(job: Job, image: Image, found: NDArray[Any], account: Account) -> str | None:
+    empty = account.empty
+    if job.mode == "boxes" and empty:
+        numbers = ", ".join(map(str, empty[:20])) + (", ..." if len(empty) > 20 else "")
+        return f"{len(empty)} of {account.count} boxes lie outside the picture or are empty: {numbers}."
     if not found.any():
         what = "edges" if MODES[job.mode].gives_map else "objects"
         if all(_is_constant(pixels) for _, pixels in image.planes()):
             return f"The picture is constant, so there are no {what}."
         return f"No {what} were found."
-    if job.mode == "boxes" and empty:
-        numbers = ", ".join(map(str, empty[:20])) + (", ..." if len(empty) > 20 else "")
-        return f"{len(empty)} of {len(job.boxes)} boxes lie outside the picture or are empty: {numbers}."
     return None
 
 

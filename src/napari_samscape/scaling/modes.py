@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
+from napari_samscape.prediction.detections import Detections, Detector
+from napari_samscape.prediction.detectors import check_detector, load_detector
+from napari_samscape.prediction.hierarchy import NESTED, check_nested, choose_nested
 from napari_samscape.prediction.types import Instance, Instances, Prompts
 
 if TYPE_CHECKING:
@@ -23,11 +26,31 @@ Boxes = Sequence[Sequence[float]]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a mode may be told: prompts, one object each; boxes of a detector; whether edges are thin."""
+    """What a mode may be told.
+
+    Attributes
+    ----------
+    prompts : tuple of Prompts
+        One object each.
+    boxes : sequence of (y0, x0, y1, x1)
+        One object each, for the mode "boxes".
+    thin : bool
+        Whether edges are lines of one pixel.
+    scores, classes : sequence
+        Of the boxes, one each, or empty.
+    detector : str, callable or None
+        What finds the boxes instead, plane by plane; a name, or a function.
+    nested : str
+        Which of masks within masks the mode "everything" keeps.
+    """
 
     prompts: tuple[Prompts, ...] = ()
     boxes: Boxes = ()
     thin: bool = True
+    scores: Sequence[float] = ()
+    classes: Sequence[int | str | None] = ()
+    detector: str | Detector | None = None
+    nested: str = NESTED[0]
 
 
 @dataclass(frozen=True)
@@ -42,7 +65,7 @@ class Mode:
 def _everything(model: Sam, asked: Asked) -> Find:
     from napari_samscape.prediction.automatic import everything
 
-    return lambda rgb, progress: everything(model, rgb, progress=progress)
+    return lambda rgb, progress: choose_nested(everything(model, rgb, progress=progress), asked.nested)
 
 
 def _prompted(model: Sam, asked: Asked) -> Find:
@@ -69,9 +92,13 @@ def _prompted(model: Sam, asked: Asked) -> Find:
 
 
 def _boxed(model: Sam, asked: Asked) -> Find:
-    from napari_samscape.prediction.boxes import segment_boxes
+    from napari_samscape.prediction.boxes import segment_boxes, segment_detected
 
-    return lambda rgb, progress: segment_boxes(model, rgb, asked.boxes, progress=progress)
+    if asked.detector is not None:
+        detector = load_detector(asked.detector) if isinstance(asked.detector, str) else asked.detector
+        return lambda rgb, progress: segment_detected(model, rgb, detector, progress)
+    scores, classes = asked.scores or None, asked.classes or None
+    return lambda rgb, progress: segment_boxes(model, rgb, asked.boxes, scores, classes, progress)
 
 
 def _edges(model: Sam, asked: Asked) -> Find:
@@ -96,9 +123,17 @@ def check_mode(mode: str, asked: Asked) -> None:
     needs = MODES[mode].needs
     if needs == "prompts" and not asked.prompts:
         raise InputError("The mode 'prompts' needs at least one prompt: points or boxes.")
-    if needs == "boxes" and not len(asked.boxes):
-        raise InputError("The mode 'boxes' needs at least one box.")
+    if needs == "boxes" and not len(asked.boxes) and asked.detector is None:
+        raise InputError("The mode 'boxes' needs at least one box, or a detector that finds them.")
     if needs != "prompts" and asked.prompts:
         raise InputError(f"The mode '{mode}' takes no prompts; use the mode 'prompts'.")
-    if needs != "boxes" and len(asked.boxes):
-        raise InputError(f"The mode '{mode}' takes no boxes; use the mode 'boxes'.")
+    if needs != "boxes" and (len(asked.boxes) or asked.detector is not None):
+        raise InputError(f"The mode '{mode}' takes no boxes and no detector; use the mode 'boxes'.")
+    if len(asked.boxes) and asked.detector is not None:
+        raise InputError("Boxes are given and a detector as well; use one of them.")
+    Detections(asked.boxes, asked.scores or None, asked.classes or None)  # says what is wrong with them
+    if isinstance(asked.detector, str):
+        check_detector(asked.detector)
+    check_nested(asked.nested)
+    if asked.nested != NESTED[0] and mode != "everything":
+        raise InputError(f"The mode '{mode}' keeps all masks; only 'everything' chooses among nested ones.")

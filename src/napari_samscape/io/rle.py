@@ -44,14 +44,41 @@ def encode_rle(mask: NDArray[np.bool_], *, compressed: bool = False) -> dict[str
     mask = np.asarray(mask)
     if mask.ndim != 2:
         raise InputError(f"Run lengths need a two-dimensional mask; this has the shape {mask.shape}.")
-    flat = mask.astype(bool).ravel(order="F")
-    # A background pixel in front makes the first run a background run, of one pixel too many.
-    padded = np.concatenate(([False], flat))
-    starts = np.flatnonzero(np.diff(padded)) + 1
-    lengths = np.diff(np.concatenate(([0], starts, [len(padded)])))
-    lengths[0] -= 1
-    counts = [int(length) for length in lengths]
-    return {"size": list(mask.shape), "counts": pack_counts(counts) if compressed else counts}
+    return encode_crop(mask, (0, 0), (mask.shape[0], mask.shape[1]), compressed=compressed)
+
+
+def encode_crop(
+    mask: NDArray[np.bool_], offset: tuple[int, int], shape: tuple[int, int], *, compressed: bool = False
+) -> dict[str, Any]:
+    """Write a mask that is known inside a box only; nothing of the picture's size is made.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (y, x)
+    offset : tuple of int
+        (y, x) in the picture of the mask's first pixel.
+    shape : tuple of int
+        (y, x) of the picture, in which the mask lies.
+    compressed : bool
+        As in `encode_rle`.
+
+    Returns
+    -------
+    dict
+        What `encode_rle` gives for the whole picture.
+    """
+    height, width = shape
+    above = np.pad(np.asarray(mask).astype(bool), ((1, 1), (0, 0)))
+    columns, rows = np.nonzero(np.diff(above, axis=0).T)
+    edges = (columns + offset[1]) * height + rows + offset[0]
+    # Where a run goes on from one column's foot to the next one's head, it ends and begins: no edge at all.
+    edges, times = np.unique(edges, return_counts=True)
+    edges = edges[times == 1]
+    counts = np.diff(edges, prepend=0, append=height * width)
+    if len(edges) and edges[-1] == height * width:
+        counts = counts[:-1]
+    runs = counts.tolist()
+    return {"size": [height, width], "counts": pack_counts(runs) if compressed else runs}
 
 
 def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
@@ -71,6 +98,41 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     InputError
         If a part is missing, a run is negative, or the runs do not add up to the size.
     """
+    runs, height, width = _checked_runs(rle)
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(width, height).T
+
+
+def decode_crop(rle: Mapping[str, Any]) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """Read a mask from COCO run lengths, only inside its bounding box.
+
+    Parameters
+    ----------
+    rle : mapping
+        As in `decode_rle`.
+
+    Returns
+    -------
+    mask : ndarray of bool, shape (y, x)
+        Without a pixel if no run is foreground.
+    offset : tuple of int
+        (y, x) in the picture of its first pixel.
+    """
+    runs, height, _ = _checked_runs(rle)
+    edges = np.concatenate(([0], np.cumsum(runs)))
+    inside = np.flatnonzero((np.arange(len(runs)) % 2 == 1) & (np.diff(edges) > 0))
+    if len(inside) == 0:
+        return np.zeros((0, 0), bool), (0, 0)
+    x0, x1 = int(edges[inside[0]]) // height, (int(edges[inside[-1] + 1]) - 1) // height + 1
+    lengths = np.diff(edges.clip(x0 * height, x1 * height))
+    columns = np.repeat(np.arange(len(runs)) % 2 == 1, lengths).reshape(x1 - x0, height).T
+    rows = np.flatnonzero(columns.any(axis=1))
+    y0, y1 = int(rows[0]), int(rows[-1]) + 1
+    return np.ascontiguousarray(columns[y0:y1]), (y0, x0)
+
+
+def _checked_runs(rle: Mapping[str, Any]) -> tuple[list[int], int, int]:
+    """Run lengths, height and width."""
     try:
         height, width = (int(length) for length in rle["size"])
         counts = rle["counts"]
@@ -85,8 +147,7 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
         raise InputError(
             f"The run lengths cover {sum(runs)} pixels, but their size is {height} x {width} pixels."
         )
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(width, height).T
+    return runs, height, width
 
 
 def pack_counts(counts: Iterable[int]) -> str:

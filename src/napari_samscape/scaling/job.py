@@ -1,0 +1,160 @@
+"""What runs, and what came of it.
+
+A `Job` is plain values, so that it can be written down, sent to another computer and compared with what an
+output says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from napari_samscape.errors import InputError
+from napari_samscape.prediction.types import Prompts
+from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to segment, how, and where to; plain values only.
+
+    Attributes
+    ----------
+    image, output : str
+        Paths; see `napari_samscape.io.open_image` and `write_labels`.
+    model : str
+        A known name or the path of a checkpoint.
+    mode : str
+        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector, or
+        "edges" for a map of edges instead of labels.
+    prompts : tuple of Prompts
+        Points and boxes, in pixels of the picture.
+    device : str
+        "auto", or a device that torch knows.
+    overlay : str or None
+        A PNG to draw the outlines into.
+    overwrite : bool
+        Whether outputs that exist are replaced.
+    boxes : tuple
+        A detector's (y0, x0, y1, x1), for the mode "boxes".
+    thin : bool
+        Whether edges are lines of one pixel.
+    scores, classes : tuple
+        Of the boxes, one each, or empty; they go on to the objects.
+    detector : str or None
+        What finds the boxes instead; see `napari_samscape.prediction.detectors.load_detector`.
+    nested : str
+        "all", "parts" or "wholes": what the mode "everything" keeps of masks within masks; see
+        `napari_samscape.prediction.hierarchy.choose_nested`.
+    objects : str or None
+        Where to write the objects one by one; see `napari_samscape.io.write_objects`.
+
+    Raises
+    ------
+    InputError
+        If the mode is unknown or does not go with the prompts.
+    """
+
+    image: str
+    output: str
+    model: str = "nano"
+    mode: str = "everything"
+    prompts: tuple[Prompts, ...] = ()
+    device: str = "auto"
+    overlay: str | None = None
+    overwrite: bool = False
+    boxes: Boxes = ()
+    thin: bool = True
+    scores: Sequence[float] = ()
+    classes: Sequence[int | str | None] = ()
+    detector: str | None = None
+    nested: str = "all"
+    objects: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
+        object.__setattr__(self, "scores", tuple(self.scores))
+        object.__setattr__(self, "classes", tuple(self.classes))
+        check_mode(self.mode, self.asked)
+        if MODES[self.mode].gives_map and (self.overlay is not None or self.objects is not None):
+            what = "An overlay shows" if self.overlay is not None else "A file of objects holds"
+            raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
+        if any(prompt.mask is not None for prompt in self.prompts):
+            raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
+
+    @property
+    def asked(self) -> Asked:
+        """What the mode is told."""
+        about = (self.scores, self.classes, self.detector, self.nested)
+        return Asked(self.prompts, self.boxes, self.thin, *about)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as values that JSON knows."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["prompts"] = [
+            {
+                "points": prompt.points.tolist(),
+                "labels": prompt.labels.tolist(),
+                "box": None if prompt.box is None else prompt.box.tolist(),
+            }
+            for prompt in self.prompts
+        ]
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Job:
+        """Make a job of what `to_json` gave.
+
+        Raises
+        ------
+        InputError
+            If a value is missing, unknown or wrong.
+        """
+        try:
+            prompts = tuple(Prompts(**prompt) for prompt in values.get("prompts", ()))
+            return cls(**{**values, "prompts": prompts})
+        except (TypeError, AttributeError) as error:
+            raise InputError(f"This is no job: {error}.") from error
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job has done.
+
+    Attributes
+    ----------
+    output : str
+        Where the labels are.
+    overlay : str or None
+        Where the overlay is.
+    objects : int or None
+        How many objects were found; None for a map.
+    planes : int
+        How many planes, over z and t, were looked at.
+    shape : tuple of int
+        Of the labels.
+    seconds : float
+        Time for finding them, without loading the model and writing the labels.
+    model, device : str
+        What found them, and on what.
+    note : str or None
+        A sentence for the user, where there is something to say.
+    objects_file : str or None
+        Where the objects are, one by one.
+    """
+
+    output: str
+    overlay: str | None
+    objects: int | None
+    planes: int
+    shape: tuple[int, ...]
+    seconds: float
+    model: str
+    device: str
+    note: str | None = None
+    objects_file: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as values that JSON knows."""
+        return asdict(self) | {"shape": list(self.shape)}
