@@ -167,11 +167,6 @@ class Image:
         for index in product(*(range(self.sizes[axis]) for axis in stacked)):
             yield dict(zip(stacked, index, strict=True))
 
-    def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-        """Read plane after plane, with the place of each in a label image."""
-        for index in self.plane_indices():
-            yield tuple(index.values()), self.plane(**index)
-
 
 def _check_axes(image: Image) -> None:
     for array in image.levels:

@@ -1,0 +1,169 @@
+"""What runs, and what came of it.
+
+A `Job` is plain values, so that it can be written down, sent to another computer and compared with what an
+output says of itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from napari_samscape.errors import InputError
+from napari_samscape.prediction.types import Prompts
+from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode
+from napari_samscape.scaling.tiles import TileOptions
+
+#: What is no setting: the picture, which is known by more than its path, and what does not change the labels.
+NO_SETTINGS = ("image", "output", "device", "overlay", "overwrite")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to segment, how, and where to; plain values only.
+
+    Attributes
+    ----------
+    image, output : str
+        Paths; see `napari_samscape.io.open_image` and `write_labels`.
+    model : str
+        A known name or the path of a checkpoint.
+    mode : str
+        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector, or
+        "edges" for a map of edges instead of labels.
+    prompts : tuple of Prompts
+        Points and boxes, in pixels of the picture.
+    device : str
+        "auto", or a device that torch knows.
+    overlay : str or None
+        A PNG to draw the outlines into.
+    overwrite : bool
+        Whether outputs that exist are replaced.
+    boxes : tuple
+        A detector's (y0, x0, y1, x1), for the mode "boxes".
+    thin : bool
+        Whether edges are lines of one pixel.
+    tile, halo, object_size : int or None
+        See `napari_samscape.scaling.tiles.TileOptions`.
+
+    Raises
+    ------
+    InputError
+        If the mode is unknown or does not go with the rest, or the tiles make no sense.
+    """
+
+    image: str
+    output: str
+    model: str = "nano"
+    mode: str = "everything"
+    prompts: tuple[Prompts, ...] = ()
+    device: str = "auto"
+    overlay: str | None = None
+    overwrite: bool = False
+    boxes: Boxes = ()
+    thin: bool = True
+    tile: int | None = None
+    halo: int | None = None
+    object_size: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
+        check_mode(self.mode, self.asked)
+        if MODES[self.mode].gives_map and self.overlay is not None:
+            raise InputError(f"An overlay shows objects; the mode '{self.mode}' finds none.")
+        if any(prompt.mask is not None for prompt in self.prompts):
+            raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
+        if self.tiles != TileOptions() and not MODES[self.mode].is_tiled:
+            raise InputError(
+                f"The mode '{self.mode}' looks at a whole plane; it takes no tile, halo or object size."
+            )
+
+    @property
+    def asked(self) -> Asked:
+        """What the mode is told."""
+        return Asked(self.prompts, self.boxes, self.thin)
+
+    @property
+    def tiles(self) -> TileOptions:
+        """What is wished of tiles."""
+        return TileOptions(self.tile, self.halo, self.object_size)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides, besides the picture, what the labels are; as JSON gives it back."""
+        settings = {name: value for name, value in self.to_json().items() if name not in NO_SETTINGS}
+        plain: dict[str, Any] = json.loads(json.dumps(settings))
+        return plain
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as values that JSON knows."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values["prompts"] = [
+            {
+                "points": prompt.points.tolist(),
+                "labels": prompt.labels.tolist(),
+                "box": None if prompt.box is None else prompt.box.tolist(),
+            }
+            for prompt in self.prompts
+        ]
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Job:
+        """Make a job of what `to_json` gave.
+
+        Raises
+        ------
+        InputError
+            If a value is missing, unknown or wrong.
+        """
+        try:
+            prompts = tuple(Prompts(**prompt) for prompt in values.get("prompts", ()))
+            return cls(**{**values, "prompts": prompts})
+        except (TypeError, AttributeError) as error:
+            raise InputError(f"This is no job: {error}.") from error
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job has done.
+
+    Attributes
+    ----------
+    output : str
+        Where the labels are.
+    overlay : str or None
+        Where the overlay is.
+    objects : int or None
+        How many objects were found; None for a map.
+    planes, tiles : int
+        How many planes there are, over z and t, and how many tiles in all of them.
+    shape : tuple of int
+        Of the labels.
+    seconds : float
+        Time for finding and writing them, without loading the model.
+    model, device : str
+        What found them, and on what.
+    note : str or None
+        For the user, where there is something to say.
+    failed : tuple of str
+        One sentence for each tile that could not be read; the labels have nothing there.
+    """
+
+    output: str
+    overlay: str | None
+    objects: int | None
+    planes: int
+    tiles: int
+    shape: tuple[int, ...]
+    seconds: float
+    model: str
+    device: str
+    note: str | None = None
+    failed: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all of it as values that JSON knows."""
+        return asdict(self) | {"shape": list(self.shape), "failed": list(self.failed)}
