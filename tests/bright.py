@@ -13,7 +13,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.prediction.instances import instances_from_labels
 from napari_samscape.prediction.types import Instances, Masks
 
-MODEL = SimpleNamespace(name="bright", device="cpu", digest="0" * 64)
+MODEL = SimpleNamespace(name="bright", device="cpu", digest="0" * 64, image_size=1024)
 BRIGHT = 128
 
 

@@ -99,7 +99,7 @@ def test_an_overlay_is_drawn_where_asked_for(picture: Path) -> None:
 
 def test_an_output_is_replaced_with_overwrite(picture: Path) -> None:
     assert samscape("segment", "cells.tif", "out.ome.zarr").exit_code == 0
-    assert samscape("segment", "cells.tif", "out.ome.zarr").exit_code == 2
+    assert samscape("segment", "cells.tif", "out.ome.zarr", "--points", "20,40").exit_code == 2
     again = samscape("segment", "cells.tif", "out.ome.zarr", "--points", "20,40", "--overwrite")
     assert again.exit_code == 0
     assert ids("out.ome.zarr") == {1}
@@ -113,11 +113,13 @@ def test_json_of_segment_says_what_was_done(picture: Path) -> None:
         "overlay": "overlay.png",
         "objects": 3,
         "planes": 1,
+        "tiles": 1,
         "shape": [40, 60],
         "model": "nano",
         "device": "cpu",
         "note": None,
         "objects_file": None,
+        "failed": [],
     }
 
 

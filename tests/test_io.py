@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -17,7 +18,16 @@ from ome_zarr_models.v05.image_label import ImageLabel
 from PIL import Image as pillow
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import Image, check_output, open_image, write_labels, write_overlay
+from napari_samscape.io import (
+    Image,
+    Pyramid,
+    check_output,
+    open_image,
+    read_about,
+    write_labels,
+    write_overlay,
+)
+from napari_samscape.io.contiguous import Contiguous
 
 RAMP = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30)
 DTYPES = ["bool", "uint8", "int16", "uint16", "float64", ">u2", ">f8"]
@@ -302,11 +312,39 @@ def test_a_list_of_arrays_is_a_pyramid() -> None:
         open_image([RAMP, RAMP])
 
 
+@pytest.mark.parametrize("axes", ["yx", "yxc", "cyx", "tczyx"])
+def test_of_a_plane_a_part_can_be_read(axes: str) -> None:
+    shape = tuple({"t": 2, "c": 3, "z": 4, "y": 20, "x": 30}[axis] for axis in axes)
+    image = open_image(np.arange(np.prod(shape)).reshape(shape), axes=axes)
+    part = image.plane(region=(slice(5, 9), slice(None, None, 10)))
+    np.testing.assert_array_equal(part, image.plane()[5:9, ::10])
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", "<f4"])
+@pytest.mark.parametrize("options", [{}, {"ome": True}, {"rowsperstrip": 7}, {"imagej": True}])
+def test_of_an_uncompressed_tiff_only_what_is_asked_for_is_read(
+    tmp_path: Path, dtype: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = np.arange(3 * 40 * 60).reshape(3, 40, 60).astype(dtype)
+    order = {"byteorder": ">"} if dtype.startswith(">") or "imagej" in options else {}
+    tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", **order, **options)
+    image = open_image(tmp_path / "a.tif", axes="zyx")
+    assert isinstance(image.data, Contiguous)
+    np.testing.assert_array_equal(image.plane(z=1, region=(slice(3, 9), slice(50, 60))), stack[1, 3:9, 50:60])
+    np.testing.assert_array_equal(np.asarray(image.data), stack)
+
+
+def test_a_compressed_tiff_is_read_in_its_own_chunks(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", RAMP, compression="zlib", tile=(16, 16))
+    assert isinstance(open_image(tmp_path / "a.tif").data, zarr.Array)
+
+
 def test_planes_come_with_their_place_in_the_labels() -> None:
     pixels = np.arange(2 * 3 * 4 * 5 * 6).reshape(2, 3, 4, 5, 6)
     image = open_image(pixels, axes="tczyx")
     labels = np.zeros(image.label_shape, int)
-    for index, plane in image.planes():
+    for place in image.plane_indices():
+        index, plane = tuple(place.values()), image.plane(**place)
         assert plane.shape == (5, 6, 3)
         labels[index] = plane[..., 1]
     np.testing.assert_array_equal(labels, pixels[:, 1])
@@ -388,6 +426,37 @@ def test_labels_that_no_png_can_hold_are_refused(tmp_path: Path, labels: np.ndar
     with pytest.raises(InputError, match=r"use \.ome\.zarr or \.tif"):
         write_labels(tmp_path / "out.png", labels)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["out.ome.zarr", "out.tif", "out.png"])
+def test_an_output_says_how_it_was_made(tmp_path: Path, name: str) -> None:
+    about = {"model": "nano", "job": {"boxes": [[1, 2.5, 3, 4]]}}
+    write_labels(tmp_path / name, np.ones((20, 30), np.int32), about=about)
+    assert read_about(tmp_path / name) == about
+
+
+def test_what_is_not_ours_says_nothing(tmp_path: Path) -> None:
+    pillow.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "a.tif", RAMP)
+    (tmp_path / "text.tif").write_text("text")
+    write_ome_zarr(tmp_path / "a.zarr", "0.5", [RAMP], "yx", [1, 1])
+    for name in ("a.png", "a.tif", "text.tif", "a.zarr", "missing.png", "missing.zarr"):
+        assert read_about(tmp_path / name) is None
+
+
+def test_a_pyramid_is_filled_chunk_by_chunk(tmp_path: Path) -> None:
+    labels = np.arange(1200 * 700, dtype=np.int32).reshape(1200, 700)
+    pyramid = Pyramid.create(tmp_path / "out.zarr", open_image(labels), np.int32, (250, 300))
+    assert [level.chunks for level in pyramid.levels] == [(250, 300), (250, 300), (250, 175)]
+    pyramid.levels[0][...] = labels
+    steps = list(pyramid.steps())
+    assert len(steps) == pyramid.step_count == 3 * 2 + 2 * 1
+    for step in steps[:4]:
+        step()
+    for step in list(Pyramid(tmp_path / "out.zarr").steps())[4:]:  # as after a new start
+        step()
+    for number, level in enumerate(pyramid.levels):
+        np.testing.assert_array_equal(level[...], labels[:: 2**number, :: 2**number])
 
 
 def test_labels_must_fit_the_picture(tmp_path: Path) -> None:

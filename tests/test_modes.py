@@ -40,15 +40,17 @@ def segment_boxes(  # noqa: PLR0913  (as the real one)
     return Instances(tuple(items), pixels.shape[:2])
 
 
-def edges(model: Any, pixels: np.ndarray, options: Any, progress: Any = None) -> np.ndarray:
-    return np.full(pixels.shape[:2], 1.0 if options.thin else 0.5, np.float32)
+def drawn_edges(
+    model: Any, pixels: np.ndarray, options: Any, progress: Any = None
+) -> tuple[np.ndarray, float]:
+    return np.full(pixels.shape[:2], 1.0 if options.thin else 0.5, np.float32), 4.0
 
 
 @pytest.fixture(autouse=True)
 def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bright.install(monkeypatch)
     monkeypatch.setattr("napari_samscape.prediction.boxes.segment_boxes", segment_boxes)
-    monkeypatch.setattr("napari_samscape.prediction.edges.edges", edges)
+    monkeypatch.setattr("napari_samscape.prediction.edges.drawn_edges", drawn_edges)
     monkeypatch.chdir(tmp_path)
     tifffile.imwrite("cells.tif", bright.spots((10, 10)))
 

@@ -21,13 +21,13 @@ from skimage.measure import label
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.instances import instances_from_labels
+from napari_samscape.scaling.engine import segment_tiled
 from napari_samscape.scaling.stitch import (
     TileRecord,
     global_ids,
     local_labels,
     match,
     relabel,
-    segment_tiled,
     tile_record,
 )
 from napari_samscape.scaling.tiles import Tiling
@@ -102,7 +102,8 @@ def label_images(draw: st.DrawFn, connectivity: int | None = None) -> Labels:
 @st.composite
 def cuts(draw: st.DrawFn, shape: tuple[int, ...]) -> Tiling:
     core = tuple(draw(st.integers(1, size)) for size in shape)
-    return Tiling(shape, core, tuple(draw(st.integers(1, 4)) for _ in shape))
+    halo = tuple(draw(st.integers(1, 4)) for _ in shape)
+    return Tiling(shape, core, halo, tuple(draw(st.integers(1, 9)) for _ in shape))
 
 
 # The partition
@@ -329,7 +330,7 @@ def test_no_more_than_a_tile_is_read_or_written_at_once_and_old_strips_are_forgo
     tiling = Tiling(truth.shape, (8, 8), (2, 2))
     most: list[int] = []
 
-    class Watched(stitch._FirstPass):
+    class Watched(stitch._Matching):
         def add(self, record: TileRecord) -> None:
             super().add(record)
             most.append(sum(bool(tile.strips) for tile in self.done.values()))
@@ -346,7 +347,7 @@ def test_no_more_than_a_tile_is_read_or_written_at_once_and_old_strips_are_forgo
         def __setitem__(self, region, values):
             self.pixels[region] = values
 
-    monkeypatch.setattr(stitch, "_FirstPass", Watched)
+    monkeypatch.setattr(stitch, "_Matching", Watched)
     segment_tiled(Array(), tiling, as_they_are, Array())
     assert Array.largest == 12 * 12
     assert max(most) <= tiling.grid[1] + 1

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from napari_samscape.errors import InputError
 
 BAD_INPUT = 2
+NOT_ALL = 1  # something could not be read; the rest is there
 
 
 class Commands(TyperGroup):
@@ -61,7 +62,8 @@ def samscape(
 ) -> None:
     """Segment Anything for pictures of any size.
 
-    Exit codes: 0 fine, 2 bad input (one sentence on standard error says which), 1 anything unexpected.
+    Exit codes: 0 fine, 2 bad input (one sentence on standard error says which), 1 anything unexpected, or a
+    part of a picture that could not be read.
     """
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_samscape.cli.app import AsJson, app, print_json, progress_bar
+from napari_samscape.cli.app import NOT_ALL, AsJson, app, print_json, progress_bar
 from napari_samscape.errors import InputError
 
 if TYPE_CHECKING:
     from napari_samscape.io import BoxList
     from napari_samscape.prediction.types import Prompts
+    from napari_samscape.scaling.job import Result
 
 
 class Mode(StrEnum):
@@ -81,9 +82,19 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     thin: Annotated[
         bool, typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.")
     ] = True,
+    tile: Annotated[
+        int | None, typer.Option(help="Longest side of a tile, in pixels. [default: what the model sees]")
+    ] = None,
+    halo: Annotated[int | None, typer.Option(help="How far tiles overlap into each other.")] = None,
+    object_size: Annotated[
+        int | None, typer.Option(help="Longest side of usual objects; the halo follows from it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find objects in a picture and write them as labels.
+
+    A large picture is cut into tiles and put together again, in memory that does not grow with it. A run that
+    was stopped or killed goes on where it was when it is started again.
 
     Everything in the picture, with the bundled model:
 
@@ -97,6 +108,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
 
         samscape segment cells.ome.zarr out.tif --model vit_b --boxes "10,10,60,80;70,15,120,90"
 
+    A whole slide, in tiles, with cells of about 60 pixels:
+
+        samscape segment slide.ome.zarr cells.ome.zarr --object-size 60
+
     An object in each box of a detector, with its score and class beside the labels; and the edges:
 
         samscape segment street.jpg cars.tif --mode boxes --boxes detections.json --objects cars.json
@@ -106,7 +121,8 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         samscape segment scene.jpg edges.tif --mode edges
     """
     from napari_samscape.io import BoxList
-    from napari_samscape.scaling.batch import Job, run
+    from napari_samscape.scaling.batch import run
+    from napari_samscape.scaling.job import Job
 
     given = BoxList([])
     prompts: tuple[Prompts, ...] = ()
@@ -127,12 +143,24 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         detector=detector,
         nested=str(nested),
         objects=objects,
+        tile=tile,
+        halo=halo,
+        object_size=object_size,
     )
     with progress_bar() as progress:
         result = run(job, progress)
     if as_json:
         print_json(result.to_json())
-        return
+    else:
+        print_result(result)
+    for sentence in result.failed:
+        typer.echo(f"samscape: {sentence}", err=True)
+    if result.failed:
+        raise typer.Exit(NOT_ALL)
+
+
+def print_result(result: Result) -> None:
+    """Say what a job has done, for people."""
     what = "edges" if result.objects is None else f"{result.objects} object(s)"
     typer.echo(f"{what} in {result.seconds:.1f} s on {result.device}")
     kind = "edges" if result.objects is None else "labels"

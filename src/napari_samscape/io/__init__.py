@@ -1,19 +1,31 @@
 """Pictures in, labels out: the only module that knows file formats; of ours it imports `errors` alone."""
 
 from napari_samscape.io.boxes import BOX_ENDINGS, BoxList, read_boxes
-from napari_samscape.io.image import Image
+from napari_samscape.io.image import DamagedError, Image
 from napari_samscape.io.objects import OBJECT_ENDINGS, ObjectRow, read_objects, write_objects
+from napari_samscape.io.pyramid import Pyramid
 from napari_samscape.io.read import open_image
-from napari_samscape.io.write import check_output, write_labels, write_map, write_overlay
+from napari_samscape.io.write import (
+    check_output,
+    move_into_place,
+    read_about,
+    write_labels,
+    write_map,
+    write_overlay,
+)
 
 __all__ = [
     "BOX_ENDINGS",
     "OBJECT_ENDINGS",
     "BoxList",
+    "DamagedError",
     "Image",
     "ObjectRow",
+    "Pyramid",
     "check_output",
+    "move_into_place",
     "open_image",
+    "read_about",
     "read_boxes",
     "read_objects",
     "write_labels",

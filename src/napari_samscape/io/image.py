@@ -16,6 +16,10 @@ from napari_samscape.errors import InputError
 AXES = "tczyx"
 
 
+class DamagedError(InputError):
+    """A part of a picture that cannot be read, though the picture could be opened."""
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """A picture that is read only where it is asked for.
@@ -101,8 +105,16 @@ class Image:
         """Units along ``label_axes``."""
         return tuple(self.units[self.axes.index(axis)] for axis in self.label_axes)
 
-    def plane(self, t: int = 0, z: int = 0, c: int | None = None, *, level: int = 0) -> NDArray[Any]:
-        """Read one plane into memory.
+    def plane(  # noqa: PLR0913  (where to look along each axis)
+        self,
+        t: int = 0,
+        z: int = 0,
+        c: int | None = None,
+        *,
+        level: int = 0,
+        region: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> NDArray[Any]:
+        """Read one plane into memory, or a part of it.
 
         Parameters
         ----------
@@ -112,6 +124,8 @@ class Image:
             Which channel; all of them where left out.
         level : int
             0 is full resolution. ``z`` and ``t`` count that level's own planes.
+        region : tuple of slice
+            Rows and columns, in pixels of that level; nothing else is read, as far as the format allows that.
 
         Returns
         -------
@@ -121,7 +135,7 @@ class Image:
         Raises
         ------
         InputError
-            If there is no such plane, or the file turns out to be truncated or damaged.
+            If there is no such plane; `DamagedError`, if the file turns out to be truncated or damaged there.
         """
         array = self.levels[level]
         wanted = {"t": t, "z": z} | ({} if c is None else {"c": c})
@@ -131,31 +145,27 @@ class Image:
                 raise InputError(
                     f"{self} has no plane {axis}={position}; its {axis} goes from 0 to {size - 1}."
                 )
-        index = tuple(wanted.get(axis, slice(None)) for axis in self.axes)
+        parts = {"y": region[0], "x": region[1], "c": slice(None)}
+        index = tuple(wanted.get(axis, parts.get(axis)) for axis in self.axes)
         left = [axis for axis in self.axes if axis not in wanted]
         try:
             pixels = np.asarray(array[index])
         except Exception as error:  # every codec has its own way of failing
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(
+            raise DamagedError(
                 f"{self} cannot be read, it may be truncated or damaged: {reason.rstrip('.')}."
             ) from error
         pixels = pixels.transpose([left.index(axis) for axis in "yxc" if axis in left])
         return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
-    def planes(self) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-        """Read plane after plane, over t and z, all channels at once.
+    def plane_indices(self) -> Iterator[dict[str, int]]:
+        """Say plane after plane where it lies along t and z, as far as there are such axes.
 
-        Yields
-        ------
-        index : tuple of int
-            Where the plane belongs in a label image: ``labels[index]`` has the shape (y, x).
-        pixels : ndarray, shape (y, x) or (y, x, c)
-            See `plane`.
+        The values of each are also where the plane belongs in a label image, ``labels[*index.values()]``.
         """
         stacked = self.label_axes[:-2]
         for index in product(*(range(self.sizes[axis]) for axis in stacked)):
-            yield index, self.plane(**dict(zip(stacked, index, strict=True)))
+            yield dict(zip(stacked, index, strict=True))
 
 
 def _check_axes(image: Image) -> None:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.image import Image
+from napari_samscape.io.pyramid import ATTRIBUTE
 from napari_samscape.io.rle import decode_crop, encode_crop
-from napari_samscape.io.write import ATTRIBUTE, check_output, replacing
+from napari_samscape.io.write import check_output, replacing
 
 OBJECT_ENDINGS = (".json", ".csv", ".geojson")
 #: COCO's name for what has no class; each annotation needs one there.

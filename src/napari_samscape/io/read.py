@@ -28,6 +28,7 @@ from PIL import UnidentifiedImageError
 from pydantic import ValidationError
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.contiguous import contiguous_tiff
 from napari_samscape.io.image import AXES, Image
 
 READS = "PNG, JPEG, BMP, GIF, WebP, PPM, JPEG 2000, TIFF, Zarr and OME-Zarr are read"
@@ -184,8 +185,14 @@ def _open_tiff(path: Path, axes: str | None) -> Image:
             if file.pages.first.photometric == tifffile.PHOTOMETRIC.PALETTE and len(file.pages) == 1:
                 file.close()
                 return _open_picture(path, axes, ["TIFF"])  # Pillow looks the colours up
-            levels = tuple(
-                zarr.open_array(series.aszarr(level=number), mode="r") for number in range(len(series.levels))
+            plain = contiguous_tiff(path, series)
+            levels: tuple[Any, ...] = (
+                (plain,)
+                if plain
+                else tuple(
+                    zarr.open_array(series.aszarr(level=number), mode="r")
+                    for number in range(len(series.levels))
+                )
             )
             scale, units = _tiff_scale(file)
             letters = series.axes
@@ -194,8 +201,11 @@ def _open_tiff(path: Path, axes: str | None) -> Image:
             raise InputError(
                 f"{path} cannot be read, it may be truncated or damaged: {_reason(error)}."
             ) from error
-        # The arrays read from the open file; it is closed when the last of them is gone.
-        weakref.finalize(levels[0].store, file.filehandle.close)
+        if plain is None:
+            # The arrays read from the open file; it is closed when the last of them is gone.
+            weakref.finalize(levels[0].store, file.filehandle.close)
+        else:
+            file.close()
     if complaints:
         raise InputError(f"{path} cannot be read, it may be truncated or damaged: {complaints[0]}.")
     axes = axes or _tiff_axes(path, letters)

@@ -19,24 +19,16 @@ import numpy as np
 import tifffile
 import zarr
 from numpy.typing import NDArray
-from ome_zarr_models.v05.axes import Axis
-from ome_zarr_models.v05.image import ImageAttrs
-from ome_zarr_models.v05.image_label import ImageLabelAttrs
-from ome_zarr_models.v05.image_label_types import Label, Source
-from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 from PIL import Image as pillow
 from PIL.PngImagePlugin import PngInfo
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.image import Image
+from napari_samscape.io.pyramid import ATTRIBUTE, Pyramid
 
 LABEL_ENDINGS = (".zarr", ".tif", ".tiff", ".png")
-CHUNK = 1024
-# The pyramid ends where a level fits into half a chunk.
-COARSEST = CHUNK // 2
 # An overlay is to be looked at: larger pictures are shown at a fraction of their size.
 OVERLAY_SIDE = 4096
-ATTRIBUTE = "samscape"
 
 
 def check_output(
@@ -250,51 +242,11 @@ def write_overlay(
 
 
 def _write_zarr(path: Path, pixels: NDArray[Any], like: Image, about: Mapping[str, Any]) -> None:
-    """Whole numbers are labels, others a map; only labels keep their pixel 0 in place from level to level."""
-    axes, steps, are_labels = like.label_axes, [1], pixels.dtype.kind != "f"
-    while max(pixels.shape[-2:]) / steps[-1] > COARSEST:
-        steps.append(2 * steps[-1])
-    datasets = []
-    for level, step in enumerate(steps):
-        shrunk = [step if axis in "yx" else 1 for axis in axes]
-        scale = [size * by for size, by in zip(like.label_scale, shrunk, strict=True)]
-        # The middle of the pixels that one stands for.
-        shift = [size * (by - 1) / 2 for size, by in zip(like.label_scale, shrunk, strict=True)]
-        moved = None if are_labels or step == 1 else shift
-        datasets.append(Dataset.build(path=str(level), scale=scale, translation=moved))
-    multiscale = Multiscale(
-        axes=[
-            Axis(name=axis, type="time" if axis == "t" else "space", unit=unit)
-            for axis, unit in zip(axes, like.label_units, strict=True)
-        ],
-        datasets=tuple(datasets),
-        name=like.name,
-        type="nearest" if are_labels else "max",
-    )
-    attributes: ImageAttrs | ImageLabelAttrs = ImageAttrs(version="0.5", multiscales=[multiscale])
-    if are_labels:
-        source = None
-        if like.path is not None and like.path.is_dir():
-            source = Source(image=os.path.relpath(like.path, path.parent.parent / path.name))
-        label = {"image-label": Label(version="0.5", source=source)}
-        attributes = ImageLabelAttrs(version="0.5", **label, multiscales=[multiscale])
-    ome = attributes.model_dump(mode="json", by_alias=True, exclude_none=True)
-    group = zarr.open_group(path, mode="w-", zarr_format=3, attributes={"ome": ome, ATTRIBUTE: dict(about)})
-    for level in range(len(steps)):
-        if level:
-            pixels = pixels[..., ::2, ::2] if are_labels else _highest(pixels)
-        chunks = (1,) * (pixels.ndim - 2) + tuple(min(CHUNK, size) for size in pixels.shape[-2:])
-        array = group.create_array(
-            str(level), shape=pixels.shape, dtype=pixels.dtype, chunks=chunks, dimension_names=tuple(axes)
-        )
-        array[...] = pixels
-
-
-def _highest(pixels: NDArray[Any]) -> NDArray[Any]:
-    """The highest of each 2 x 2 pixels; at an odd end, of fewer."""
-    rows = np.maximum.reduceat(pixels, np.arange(0, pixels.shape[-2], 2), axis=-2)
-    columns: NDArray[Any] = np.maximum.reduceat(rows, np.arange(0, pixels.shape[-1], 2), axis=-1)
-    return columns
+    pyramid = Pyramid.create(path, like, pixels.dtype)
+    pyramid.tell(about)
+    pyramid.levels[0][...] = pixels
+    for step in pyramid.steps():
+        step()
 
 
 def _write_tiff(path: Path, pixels: NDArray[Any], like: Image, about: Mapping[str, Any]) -> None:
@@ -335,22 +287,73 @@ def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     except OSError as error:
         raise InputError(f"The output folder {path.parent} cannot be written: {error.strerror}.") from error
-    temporary, old = folder / path.name, folder / "replaced"
+    temporary = folder / path.name
     try:
         yield temporary
-        check_output(path, endings=(path.suffix.lower(),), overwrite=overwrite)
-        if path.is_dir():
-            path.rename(old)
-        try:
-            temporary.replace(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
+        move_into_place(temporary, path, overwrite)
     except OSError as error:
         raise InputError(f"The output {path} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def move_into_place(temporary: Path, path: Path, overwrite: bool = False) -> None:
+    """Give a complete output its name; one that is replaced stays until then.
+
+    Parameters
+    ----------
+    temporary : Path
+        In a folder of its own, on the same disk.
+    path : Path
+        The output.
+    overwrite : bool
+        Whether an output that exists is replaced.
+
+    Raises
+    ------
+    InputError
+        As `check_output`.
+    OSError
+        If it cannot be moved.
+    """
+    check_output(path, endings=(path.suffix.lower(),), overwrite=overwrite)
+    old = temporary.parent / "replaced"
+    if path.is_dir():
+        path.rename(old)
+    try:
+        temporary.replace(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+
+
+def read_about(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Read what an output says of how it was made.
+
+    Parameters
+    ----------
+    path : path
+        Of anything.
+
+    Returns
+    -------
+    dict or None
+        The ``about`` of `write_labels` or `write_map`; None if it says nothing, or is not ours.
+    """
+    path = Path(path)
+    about: Any = None
+    # Whatever goes wrong, it says nothing that we can read.
+    with contextlib.suppress(Exception):
+        if path.is_dir():
+            about = zarr.open_group(path, mode="r", zarr_format=3).attrs.asdict()[ATTRIBUTE]
+        elif path.suffix.lower() == ".png":
+            with pillow.open(path, formats=["PNG"]) as picture:
+                about = json.loads(picture.info[ATTRIBUTE])
+        elif path.is_file():
+            with tifffile.TiffFile(path) as file:
+                about = (file.shaped_metadata or ({},))[0].get(ATTRIBUTE)
+    return about if isinstance(about, dict) else None
 
 
 def _check_apart(output: Path, source: Path) -> None:

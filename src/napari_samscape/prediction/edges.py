@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
     from napari_samscape.prediction.types import Embedding
 
-__all__ = ["EdgeOptions", "edges", "thinned"]
+__all__ = ["EdgeOptions", "drawn_edges", "edges", "thinned"]
 
 BATCH = 16  # points decoded at once; larger batches are no faster on a CPU
 MARGIN = 2  # pixels around a mask: one for its outer boundary, one more for the Sobel filter there
@@ -52,7 +52,6 @@ class _Patch(NamedTuple):
     iou: float
 
 
-@torch.inference_mode()
 def edges(
     model: Sam,
     pixels: NDArray[Any],
@@ -88,11 +87,30 @@ def edges(
     same box the best stays; a Sobel filter on each mask's probabilities, which are not thresholded, counts
     only on the mask's outer boundary; the maximum over the masks, stretched to 0..1, is thinned.
     """
+    return drawn_edges(model, pixels, options, progress)[0]
+
+
+@torch.inference_mode()
+def drawn_edges(
+    model: Sam,
+    pixels: NDArray[Any],
+    options: EdgeOptions | None = None,
+    progress: Progress | None = None,
+) -> tuple[FloatArray, float]:
+    """Draw edges as `edges` does, and say how strong the strongest is, so that parts can be compared.
+
+    Returns
+    -------
+    values : ndarray of float32, shape (y, x)
+        See `edges`.
+    highest : float
+        The response of the Sobel filter that became 1; 0 where there are no edges.
+    """
     options = options or EdgeOptions()
     rgb = to_rgb(pixels)
     shape = (rgb.shape[0], rgb.shape[1])
     if (rgb == rgb[0, 0]).all():
-        return np.zeros(shape, np.float32)
+        return np.zeros(shape, np.float32), 0.0
     points = point_grid(options.points_per_side) * shape
     total = -(-len(points) // BATCH) + 2
 
@@ -115,9 +133,12 @@ def edges(
     for number in kept:
         tell(total - 1, "Drawing edges")  # one can at least cancel
         _draw(drawing, patches[number], enlarger)
-    strength = _stretched(_to_size(drawing, shape))
+    strength = _to_size(drawing, shape)
+    highest = float(strength.max())
+    if highest > 0:  # there is always a pixel without an edge unless there are none at all
+        strength = strength / highest
     tell(total, "Drew the edges")
-    return thinned(strength) if options.thin else strength
+    return (thinned(strength) if options.thin else strength), highest
 
 
 def thinned(strength: NDArray[Any]) -> FloatArray:
@@ -239,9 +260,3 @@ def _to_size(drawing: FloatArray, shape: tuple[int, int]) -> FloatArray:
     large = F.interpolate(torch.from_numpy(drawing)[None, None], shape, mode="bilinear", align_corners=False)
     result: FloatArray = large[0, 0].numpy()
     return result
-
-
-def _stretched(strength: FloatArray) -> FloatArray:
-    """Scale to 0..1; there is always a pixel without an edge unless there are none at all."""
-    highest = strength.max()
-    return strength / highest if highest > 0 else strength

@@ -1,11 +1,18 @@
-"""A whole picture to labels: `segment` in memory, and `run`, which does a `Job` from file to file."""
+"""A whole picture to labels: `segment` in memory, and `run`, which does a `Job` from file to file.
+
+Both are the same engine: tiles, of which a small picture has one, are looked at, then put together. `run`
+keeps what it found in a folder beside the output, so that it can be killed at any moment and go on.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,30 +22,39 @@ from numpy.typing import ArrayLike, NDArray
 from napari_samscape.errors import InputError
 from napari_samscape.io import (
     OBJECT_ENDINGS,
+    DamagedError,
     Image,
+    Pyramid,
     check_output,
+    move_into_place,
     open_image,
+    read_about,
     write_labels,
     write_map,
     write_objects,
-    write_overlay,
 )
 from napari_samscape.prediction.detections import Detector
 from napari_samscape.prediction.detectors import load_detector
 from napari_samscape.prediction.types import Prompts
+from napari_samscape.scaling.engine import Progress
 from napari_samscape.scaling.job import Job, Result
-from napari_samscape.scaling.modes import MODES, Asked, Boxes, Find, check_mode
+from napari_samscape.scaling.modes import Asked, Boxes, check_mode
 from napari_samscape.scaling.objects import Account
+from napari_samscape.scaling.overlay import draw_overlay
+from napari_samscape.scaling.picture import Overview, look_over, missing_chunks
+from napari_samscape.scaling.pieces import Pieces, PiecesInMemory, disk_trouble
+from napari_samscape.scaling.task import Task, Wish, make_task
+from napari_samscape.scaling.tiles import TileOptions, chunks_for
+from napari_samscape.scaling.work import Work, first_difference, work_folder, work_on
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
 
 __all__ = ["Job", "Result", "run", "segment"]
 
-Progress = Callable[[int, int, str], None]
-# Intensity limits of a stack or a pyramid are estimated from so many planes, of about so many pixels each.
-SAMPLED_PLANES = 16
-SAMPLED_PIXELS = 1_000_000
+#: TIFF and PNG are made in memory: pictures of more pixels need an OME-Zarr.
+MOST_PIXELS_IN_MEMORY = 2**29
+LONGEST_CHUNK = 1024
 
 
 def segment(  # noqa: PLR0913  (the public face of all modes)
@@ -49,9 +65,10 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     prompts: Prompts | Sequence[Prompts] | None = None,
     boxes: Boxes = (),
     detector: str | Detector | None = None,
+    tiles: TileOptions | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
-    """Find the objects of a picture of any number of planes.
+    """Find the objects of a picture of any number of planes; the labels are in memory, the picture is not.
 
     Parameters
     ----------
@@ -68,6 +85,8 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     detector : str or callable, optional
         Finds the boxes of each plane: one of `napari_samscape.prediction.detectors.detector_names`, or a
         function as `napari_samscape.prediction.detections.Detector` says.
+    tiles : TileOptions, optional
+        How large planes are cut up; chosen where left out.
     progress : callable, optional
         Called as ``progress(done, total, text)``; raising from it cancels.
 
@@ -94,110 +113,183 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     asked = Asked(each, boxes, detector=detector)
     check_mode(mode, asked)
     _check_prompts(image, asked)
-    return _planes(image, MODES[mode].make(model, asked), MODES[mode].gives_map, Account(), progress)
+    wish = Wish(mode, asked, tiles or TileOptions())
+    task = make_task(image, wish, model, look_over(image).limits, _in_memory(), progress)
+    for error in task.look().values():
+        raise error
+    out = np.zeros(image.label_shape, task.dtype)
+    writer = task.writer(out)
+    for number, step in enumerate(task.steps(writer), start=1):
+        step()
+        task.report.writing(number, task.report.tiles)
+    return out
 
 
 def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None) -> Result:
     """Do a job: read, segment, write. Everything that can be checked is checked before the model is loaded.
 
+    Memory does not depend on the picture's size, except for outputs other than OME-Zarr, and as far as a
+    format can be read in parts (PNG, JPEG and the like cannot).
+
     Parameters
     ----------
     job : Job
+        One that was killed goes on where it was; one that is finished is left as it is.
     progress : callable, optional
-        Called as ``progress(done, total, text)``; raising from it cancels, and nothing is written.
+        Called as ``progress(done, total, text)``; raising from it cancels, and the job can go on later.
     model : Sam, optional
         The job's model where it is loaded already.
 
     Returns
     -------
     Result
+        With a sentence for each tile that could not be read. If there are any, what was found is kept, so
+        that the same job tries only those again.
 
     Raises
     ------
     InputError
-        See `segment` and `napari_samscape.io.check_output`.
+        See `segment`, `napari_samscape.io.check_output` and `napari_samscape.scaling.work.work_on`; or if the
+        output is of another job, the disk is full, or no tile can be read.
     """
     image = open_image(job.image)
-    check_output(job.output, source=image, overwrite=job.overwrite)
-    if job.overlay is not None:
-        check_output(job.overlay, endings=(".png",), source=image, overwrite=job.overwrite)
-        if Path(job.overlay).resolve() == Path(job.output).resolve():
-            raise InputError(f"The labels and the overlay cannot both go to {job.output}.")
-    if job.objects is not None:
-        check_output(job.objects, endings=OBJECT_ENDINGS, source=image, overwrite=job.overwrite)
-    asked = job.asked
-    _check_prompts(image, asked)
+    made: dict[str, Any] = read_about(job.output) or {}
+    replaces = job.overwrite or "settings" in made
+    _check_outputs(job, image, replaces)
+    _check_prompts(image, job.asked)
+    overview = look_over(image)
+    settings = job.settings | {"image": str(Path(job.image).resolve()), "picture": overview.signature[:16]}
+    asked, account = job.asked, None
     if job.detector is not None:
         asked = replace(asked, detector=load_detector(job.detector))
-    if model is None:
-        from napari_samscape.model.weights import choose_device, load_model
-
-        device = choose_device(job.device)
-        if progress is not None:
-            progress(0, 0, f"loading {job.model}")
-        model = load_model(job.model, device=device)
-    start = time.perf_counter()
-    mode, account = MODES[job.mode], Account(keep=job.objects is not None)
-    found = _planes(image, mode.make(model, asked), mode.gives_map, account, progress)
-    seconds = time.perf_counter() - start
-    about = {"version": _version(), "model_sha256": getattr(model, "digest", None), "job": job.to_json()}
-    write = write_map if mode.gives_map else write_labels
-    write(job.output, found, like=image, about=about, overwrite=job.overwrite)
     if job.objects is not None:
-        write_objects(job.objects, account.rows(), like=image, about=about, overwrite=job.overwrite)
+        account = Account()
+    if "settings" in made and not job.overwrite:
+        difference = first_difference(settings, made["settings"])
+        if difference is not None:
+            raise InputError(
+                f"The output {job.output} exists already, made with another {difference}; add --overwrite "
+                "(overwrite=True) to replace it."
+            )
+        if not made["failed"] and (job.objects is None or Path(job.objects).exists()):
+            return _finished(job, image, overview, made)
+    with work_on(job.output, job.overwrite) as work:
+        work.agree(settings)
+        model = model or _loaded(job, progress)
+        work.agree({"model_sha256": getattr(model, "digest", None), "version": _version()})
+        start = time.perf_counter()
+        wish = Wish(job.mode, asked, job.tiles, account)
+        # Masks that overlap are in no piece, so objects one by one want all of them found in one go.
+        pieces = work.pieces if account is None else _in_memory()
+        task = make_task(image, wish, model, overview.limits, pieces, progress)
+        failed = [_sentence(task, place, error) for place, error in task.look().items()]
+        about = {
+            "version": _version(),
+            "model_sha256": getattr(model, "digest", None),
+            "job": job.to_json(),
+            "settings": settings,
+            "tiles": task.report.tiles,
+            "failed": failed,
+        }
+        objects = _write(task, work, about, replaces)
+        if account is not None and job.objects is not None:
+            write_objects(job.objects, account.rows(), like=image, about=about, overwrite=replaces)
+        note = _note(task, objects, failed)
+        work.is_finished = not failed
     if job.overlay is not None:
-        _write_overlay(job, image, found)
-    objects = None if mode.gives_map else int(np.count_nonzero(np.unique(found)))
+        draw_overlay(job, image, overview, replaces)
+    seconds = round(time.perf_counter() - start, 3)
+    return replace(_result(job, image, about, objects), device=str(model.device), seconds=seconds, note=note)
+
+
+def _write(task: Task, work: Work, about: dict[str, Any], replaces: bool) -> int | None:
+    """Second pass, and the output's way to its place; gives the number of objects."""
+    path, is_zarr = work.output, work.output.suffix.lower() == ".zarr"
+    done = work.written(about["failed"])
+    if done == 0:
+        shutil.rmtree(work.result, ignore_errors=True)
+        with disk_trouble(path):
+            Pyramid.create(work.result, task.image, task.dtype, chunks_for(task.tiling, LONGEST_CHUNK))
+    for unfinished in work.result.rglob("*.partial"):  # chunks that Zarr was writing when it was killed
+        unfinished.unlink()
+    pyramid = Pyramid(work.result)
+    writer = task.writer(pyramid.levels[0])
+    steps, total = task.steps(writer), task.report.tiles
+    if is_zarr:
+        steps, total = chain(steps, pyramid.steps()), total + pyramid.step_count
+    for number, step in enumerate(steps, start=1):
+        if number > done:
+            with disk_trouble(path):
+                step()
+            work.note_written(number, about["failed"])
+        task.report.writing(number, total)
+    objects = None if task.mode.gives_map else writer.objects
+    about = about | {"objects": objects}
+    if is_zarr:
+        with disk_trouble(path):
+            pyramid.tell(about)
+            move_into_place(work.result, path, replaces)
+    else:
+        write: Any = write_map if task.mode.gives_map else write_labels
+        write(path, pyramid.levels[0][...], like=task.image, about=about, overwrite=replaces)
+    return objects
+
+
+def _finished(job: Job, image: Image, overview: Overview, made: dict[str, Any]) -> Result:
+    """What is said of a job that was finished before; only what is missing is done."""
+    if work_folder(job.output).exists():  # it was killed in its last moment
+        with work_on(job.output) as work:
+            work.is_finished = True
+    if job.overlay is not None and not Path(job.overlay).exists():
+        draw_overlay(job, image, overview, overwrite=False)
+    return replace(_result(job, image, made, made["objects"]), note="This job was finished before.")
+
+
+def _result(job: Job, image: Image, about: dict[str, Any], objects: int | None) -> Result:
     return Result(
         output=job.output,
         overlay=job.overlay,
         objects=objects,
-        planes=int(np.prod(found.shape[:-2])),
-        shape=found.shape,
-        seconds=round(seconds, 3),
+        planes=int(np.prod(image.label_shape[:-2])),
+        tiles=about["tiles"],
+        shape=image.label_shape,
+        seconds=0.0,
         model=job.model,
-        device=str(model.device),
-        note=_note(job, image, found, account),
+        device=job.device,
         objects_file=job.objects,
+        failed=tuple(about["failed"]),
     )
 
 
-def _planes(
-    image: Image, find: Find, gives_map: bool, account: Account, progress: Progress | None
-) -> NDArray[Any]:
-    """Labels or a map of all planes; the account is filled."""
-    from napari_samscape.prediction.image import to_rgb
-    from napari_samscape.prediction.instances import labels_from_instances
+def _in_memory() -> Callable[[int], Pieces]:
+    """Places for the pieces of each plane."""
+    places: dict[int, Pieces] = defaultdict(PiecesInMemory)
+    return places.__getitem__
 
-    result = np.zeros(image.label_shape, np.float32 if gives_map else np.int32)
-    count = int(np.prod(result.shape[:-2]))
-    limits = _limits(image)
-    for number, (index, pixels) in enumerate(image.planes()):
-        _check_finite(pixels, image, index)
-        if _is_constant(pixels):
-            continue
-        found = find(to_rgb(pixels, limits), _part(progress, number, count))
-        if gives_map:
-            result[index] = found
-            continue
-        plane = labels_from_instances(found)
-        plane[plane > 0] += account.add(index, found)
-        result[index] = plane
+
+def _loaded(job: Job, progress: Progress | None) -> Sam:
+    from napari_samscape.model.weights import choose_device, load_model
+
+    device = choose_device(job.device)
     if progress is not None:
-        progress(count, count, "done")
-    return result
+        progress(0, 0, f"loading {job.model}")
+    return load_model(job.model, device=device)
 
 
-def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """Turn one plane's progress into that of all planes."""
-    if progress is None:
-        return None
-    name = f"plane {number + 1} of {count}: " if count > 1 else ""
-
-    def report(done: int, total: int, text: str) -> None:
-        progress(number * total + done, count * total, name + text)
-
-    return report
+def _check_outputs(job: Job, image: Image, overwrite: bool) -> None:
+    path = check_output(job.output, source=image, overwrite=overwrite)
+    if job.overlay is not None:
+        check_output(job.overlay, endings=(".png",), source=image, overwrite=overwrite)
+        if Path(job.overlay).resolve() == path.resolve():
+            raise InputError(f"The labels and the overlay cannot both go to {job.output}.")
+    if job.objects is not None:
+        check_output(job.objects, endings=OBJECT_ENDINGS, source=image, overwrite=overwrite)
+    if path.suffix.lower() == ".zarr":
+        return
+    if path.suffix.lower() == ".png" and np.prod(image.label_shape[:-2]) > 1:
+        raise InputError(f"A PNG holds one plane, but {image} has several; use .ome.zarr or .tif.")
+    if np.prod(image.label_shape) > MOST_PIXELS_IN_MEMORY:
+        raise InputError(f"{image} is too large for a {path.suffix} of its labels; use .ome.zarr.")
 
 
 def _check_prompts(image: Image, asked: Asked) -> None:
@@ -208,66 +300,36 @@ def _check_prompts(image: Image, asked: Asked) -> None:
         prompt.check_inside((image.sizes["y"], image.sizes["x"]))
 
 
-def _limits(image: Image) -> Any:
-    """Intensities that become black and white, the same for all planes.
-
-    A picture of one plane is looked at whole; of a stack, evenly spread planes of the coarsest level.
-    """
-    from napari_samscape.prediction.image import image_limits
-
-    if image.dtype == np.uint8 and image.sizes.get("c") in (3, 4):
-        return None  # RGB is taken as it is
-    level = len(image.levels) - 1
-    sizes = dict(zip(image.axes, image.levels[level].shape, strict=True))
-    indices = list(np.ndindex(sizes.get("t", 1), sizes.get("z", 1)))
-    chosen = np.unique(np.linspace(0, len(indices) - 1, SAMPLED_PLANES).round().astype(int))
-    samples = []
-    for t, z in (indices[number] for number in chosen):
-        pixels = image.plane(t, z, level=level)
-        _check_finite(pixels, image, (t, z))
-        if len(indices) > 1:
-            step = max(1, int((pixels.shape[0] * pixels.shape[1] / SAMPLED_PIXELS) ** 0.5))
-            pixels = pixels[::step, ::step]
-        samples.append(pixels.reshape(-1, 1, sizes.get("c", 1)))
-    return image_limits(np.concatenate(samples))
+def _sentence(task: Task, place: tuple[int, ...], error: DamagedError) -> str:
+    rows, columns = task.tiling[place[-2:]].core
+    key = "/".join(map(str, place))
+    where = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
+    return f"tile {key} ({where}): {error}"
 
 
-def _check_finite(pixels: NDArray[Any], image: Image, index: tuple[int, ...]) -> None:
-    if pixels.dtype.kind != "f" or np.isfinite(pixels).all():
-        return
-    bad = ~np.isfinite(pixels.reshape(*pixels.shape[:2], -1)).all(axis=-1)
-    where = f" in plane {index}" if any(index) else ""
-    raise InputError(
-        f"{image} holds NaN or infinite values in {int(bad.sum())} of {bad.size} pixels{where}; "
-        "fill them before segmenting."
-    )
-
-
-def _is_constant(pixels: NDArray[Any]) -> bool:
-    return bool((pixels == pixels[:1, :1]).all())
-
-
-def _note(job: Job, image: Image, found: NDArray[Any], account: Account) -> str | None:
-    empty = account.empty
-    if job.mode == "boxes" and empty:
+def _note(task: Task, objects: int | None, failed: list[str]) -> str | None:
+    """What there is to say besides the labels."""
+    said = []
+    if failed:
+        said.append(
+            f"{len(failed)} of {task.report.tiles} tiles could not be read and hold nothing; "
+            "start again to try them once more."
+        )
+    missing = missing_chunks(task.image)
+    if missing is not None:
+        said.append(missing)
+    what = "edges" if task.mode.gives_map else "objects"
+    notes = list(task.notes()) if not objects or task.mode.needs == "boxes" else []
+    empty = [number for note in notes for number in note.empty]
+    if notes and all(note.constant for note in notes):
+        said.append(f"The picture is constant, so there are no {what}.")
+    elif task.mode.needs == "boxes" and empty:
         numbers = ", ".join(map(str, empty[:20])) + (", ..." if len(empty) > 20 else "")
-        return f"{len(empty)} of {account.count} boxes lie outside the picture or are empty: {numbers}."
-    if not found.any():
-        what = "edges" if MODES[job.mode].gives_map else "objects"
-        if all(_is_constant(pixels) for _, pixels in image.planes()):
-            return f"The picture is constant, so there are no {what}."
-        return f"No {what} were found."
-    return None
-
-
-def _write_overlay(job: Job, image: Image, labels: NDArray[np.int32]) -> None:
-    """Draw the middle slice of the first time point."""
-    from napari_samscape.prediction.image import to_rgb
-
-    z = image.sizes.get("z", 1) // 2
-    index = tuple({"t": 0, "z": z}[axis] for axis in image.label_axes[:-2])
-    rgb = to_rgb(image.plane(z=z), _limits(image))
-    write_overlay(job.overlay or "", rgb, labels[index], overwrite=job.overwrite)
+        count = sum(note.count for note in notes)
+        said.append(f"{len(empty)} of {count} boxes lie outside the picture or are empty: {numbers}.")
+    elif notes and not objects and not any(note.highest for note in notes):
+        said.append(f"No {what} were found.")
+    return " ".join(said) or None
 
 
 def _version() -> str:

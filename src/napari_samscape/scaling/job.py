@@ -6,6 +6,7 @@ output says of itself.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -13,6 +14,10 @@ from typing import Any
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode
+from napari_samscape.scaling.tiles import TileOptions
+
+#: What is no setting: the picture, which is known by more than its path, and what does not change the labels.
+NO_SETTINGS = ("image", "output", "device", "overlay", "objects", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,13 @@ class Job:
         `napari_samscape.prediction.hierarchy.choose_nested`.
     objects : str or None
         Where to write the objects one by one; see `napari_samscape.io.write_objects`.
+    tile, halo, object_size : int or None
+        See `napari_samscape.scaling.tiles.TileOptions`.
 
     Raises
     ------
     InputError
-        If the mode is unknown or does not go with the prompts.
+        If the mode is unknown or does not go with the rest, or the tiles make no sense.
     """
 
     image: str
@@ -71,6 +78,9 @@ class Job:
     detector: str | None = None
     nested: str = "all"
     objects: str | None = None
+    tile: int | None = None
+    halo: int | None = None
+    object_size: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
@@ -82,12 +92,28 @@ class Job:
             raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
         if any(prompt.mask is not None for prompt in self.prompts):
             raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
+        if self.tiles != TileOptions() and not MODES[self.mode].is_tiled:
+            raise InputError(
+                f"The mode '{self.mode}' looks at a whole plane; it takes no tile, halo or object size."
+            )
 
     @property
     def asked(self) -> Asked:
         """What the mode is told."""
         about = (self.scores, self.classes, self.detector, self.nested)
         return Asked(self.prompts, self.boxes, self.thin, *about)
+
+    @property
+    def tiles(self) -> TileOptions:
+        """What is wished of tiles."""
+        return TileOptions(self.tile, self.halo, self.object_size)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides, besides the picture, what the labels are; as JSON gives it back."""
+        settings = {name: value for name, value in self.to_json().items() if name not in NO_SETTINGS}
+        plain: dict[str, Any] = json.loads(json.dumps(settings))
+        return plain
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it as values that JSON knows."""
@@ -130,31 +156,35 @@ class Result:
         Where the overlay is.
     objects : int or None
         How many objects were found; None for a map.
-    planes : int
-        How many planes, over z and t, were looked at.
+    planes, tiles : int
+        How many planes there are, over z and t, and how many tiles in all of them.
     shape : tuple of int
         Of the labels.
     seconds : float
-        Time for finding them, without loading the model and writing the labels.
+        Time for finding and writing them, without loading the model.
     model, device : str
         What found them, and on what.
     note : str or None
-        A sentence for the user, where there is something to say.
+        For the user, where there is something to say.
     objects_file : str or None
         Where the objects are, one by one.
+    failed : tuple of str
+        One sentence for each tile that could not be read; the labels have nothing there.
     """
 
     output: str
     overlay: str | None
     objects: int | None
     planes: int
+    tiles: int
     shape: tuple[int, ...]
     seconds: float
     model: str
     device: str
     note: str | None = None
     objects_file: str | None = None
+    failed: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it as values that JSON knows."""
-        return asdict(self) | {"shape": list(self.shape)}
+        return asdict(self) | {"shape": list(self.shape), "failed": list(self.failed)}

@@ -1,10 +1,10 @@
-"""What can be done with one plane: one function per mode, in a table."""
+"""What can be done with one plane or tile: one function per mode, in a table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,14 @@ from napari_samscape.prediction.detections import Detections, Detector
 from napari_samscape.prediction.detectors import check_detector, load_detector
 from napari_samscape.prediction.hierarchy import NESTED, check_nested, choose_nested
 from napari_samscape.prediction.types import Instance, Instances, Prompts
+from napari_samscape.scaling.pieces import Map
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
 
 Progress = Callable[[int, int, str], None]
-#: What looks at one plane, given as 8-bit RGB: finds objects, or draws a map (y, x) of float32 from 0 to 1.
-Find = Callable[[NDArray[np.uint8], Progress | None], Any]
+#: What looks at one plane or tile, given as 8-bit RGB: finds objects, or draws a map.
+Find = Callable[[NDArray[np.uint8], Progress | None], Instances | Map]
 Boxes = Sequence[Sequence[float]]
 
 
@@ -60,6 +61,11 @@ class Mode:
     make: Callable[[Sam, Asked], Find]
     needs: str | None = None
     gives_map: bool = False
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether large planes are looked at tile by tile; prompts are asked of the whole plane."""
+        return self.needs is None
 
 
 def _everything(model: Sam, asked: Asked) -> Find:
@@ -102,9 +108,9 @@ def _boxed(model: Sam, asked: Asked) -> Find:
 
 
 def _edges(model: Sam, asked: Asked) -> Find:
-    from napari_samscape.prediction.edges import EdgeOptions, edges
+    from napari_samscape.prediction.edges import EdgeOptions, drawn_edges
 
-    return lambda rgb, progress: edges(model, rgb, EdgeOptions(thin=asked.thin), progress)
+    return lambda rgb, progress: Map(*drawn_edges(model, rgb, EdgeOptions(thin=asked.thin), progress))
 
 
 MODES = {

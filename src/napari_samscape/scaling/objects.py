@@ -1,4 +1,4 @@
-"""What was found, plane by plane, beside the label image: how much, what was left empty, and each mask."""
+"""What was found, plane by plane, beside the label image: each mask with its id."""
 
 from __future__ import annotations
 
@@ -11,39 +11,22 @@ from napari_samscape.prediction.types import Instances
 
 
 class Account:
-    """Hands out ids from plane to plane, and remembers what got them.
+    """Remembers what was found in each plane, in the order of planes."""
 
-    Parameters
-    ----------
-    keep : bool
-        Whether the masks themselves are kept, for `rows`.
+    def __init__(self) -> None:
+        self._kept: list[tuple[tuple[int, ...], Instances]] = []
 
-    Attributes
-    ----------
-    count : int
-        How many ids were given, those of masks without a pixel among them.
-    empty : list of int
-        The ids of masks without a pixel.
-    """
-
-    def __init__(self, keep: bool = False) -> None:
-        self.keep = keep
-        self.count = 0
-        self.empty: list[int] = []
-        self._kept: list[tuple[tuple[int, ...], int, Instances]] = []
-
-    def add(self, plane: tuple[int, ...], found: Instances) -> int:
-        """Note what was found in one plane; gives the number of ids given before, to which its own add."""
-        before = self.count
-        self.count += len(found)
-        self.empty += [before + number for number, item in enumerate(found, start=1) if item.area == 0]
-        if self.keep:
-            self._kept.append((plane, before, found))
-        return before
+    def add(self, plane: tuple[int, ...], found: Instances) -> None:
+        """Note what was found in one plane."""
+        self._kept.append((plane, found))
 
     def rows(self) -> Iterator[ObjectRow]:
-        """Every kept mask that has a pixel, with its id, its plane and what is known of it."""
-        for plane, before, found in self._kept:
+        """Every kept mask that has a pixel, with its id, its plane and what is known of it.
+
+        Ids go on from plane to plane, and masks without a pixel have theirs, as `engine.Writer` keeps them.
+        """
+        before = 0
+        for plane, found in self._kept:
             around = parents(found)
             for index, item in enumerate(found):
                 if item.area == 0:
@@ -62,3 +45,4 @@ class Account:
                     category=int(kind) if isinstance(kind, Integral) else kind,
                     parent=None if parent is None else before + parent + 1,
                 )
+            before += len(found)

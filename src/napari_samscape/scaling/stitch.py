@@ -28,15 +28,10 @@ from scipy.sparse.csgraph import connected_components
 from skimage.measure import label
 
 from napari_samscape.errors import InputError
-from napari_samscape.prediction.instances import labels_from_instances
 from napari_samscape.prediction.types import Instances
 from napari_samscape.scaling.tiles import Index, Region, Tile, Tiling, shape_of, within
 
 Labels = NDArray[Any]
-Progress = Callable[[int, int, str], None]
-#: What finds the objects of a tile: pixels of its outer region and the place of the first one in the array
-#: give instances, or labels (0 is background) of the outer region's shape.
-Segment = Callable[[NDArray[Any], Index], Instances | Labels]
 
 #: Two pieces are the same object if their intersection over union, in the region seen by both tiles, is more.
 MIN_IOU = 0.5
@@ -109,6 +104,8 @@ def local_labels(result: Instances | Labels, shape: Index) -> NDArray[np.int32]:
     InputError
         If the result has another shape, or is no label image.
     """
+    from napari_samscape.prediction.instances import labels_from_instances
+
     labels = labels_from_instances(result) if isinstance(result, Instances) else np.asarray(result)
     if labels.shape != shape or labels.dtype.kind not in "bui":
         raise InputError(
@@ -169,6 +166,8 @@ def match(one: TileRecord, other: TileRecord) -> NDArray[np.int64]:
     InputError
         If the array has more than three dimensions.
     """
+    if not (len(one.ids) and len(other.ids)):
+        return np.zeros((0, 2), np.int64)
     strip = one.strips[other.index]
     a, b = strip.labels, other.strips[one.index].labels
     if a.ndim > 3:
@@ -251,59 +250,34 @@ def relabel(core_labels: Labels, table: NDArray[np.int64]) -> NDArray[np.int64]:
     return table[core_labels]
 
 
-def segment_tiled(
-    array: Any, tiling: Tiling, segment: Segment, out: Any, progress: Progress | None = None
-) -> int:
-    """Segment an array of any size tile by tile, one after another.
+def number_objects(
+    tiling: Tiling, record_of: Callable[[Index], TileRecord | None]
+) -> dict[Index, NDArray[np.int64]]:
+    """Match all neighbours and number the objects of the whole.
 
     Parameters
     ----------
-    array : array_like
-        Anything that is cut by slices: NumPy, Zarr, ... Its first axes are those of the tiling; more may
-        follow, such as channels.
     tiling : Tiling
-    segment : callable
-        Called as ``segment(pixels, origin)``; see `Segment`.
-    out : array_like
-        Where the labels go, of the tiling's shape: NumPy, Zarr, ... In between it holds local ids, so it is
-        of use only once this returns.
-    progress : callable, optional
-        Called as ``progress(done, total, text)``; raising from it cancels.
+    record_of : callable
+        Called once for each tile, in C order; None for a tile that could not be looked at.
 
     Returns
     -------
-    int
-        Number of objects; their ids are 1, 2, ..., in a stable order (see `global_ids`).
-
-    Raises
-    ------
-    InputError
-        If the shapes do not go together, or the ids do not fit the type of ``out``.
+    dict
+        As `global_ids`.
 
     Notes
     -----
-    Memory is that of one tile, plus a compressed frame for each tile of the last row (in 3D, layer), plus a
-    few numbers for each object.
+    Memory is a few numbers for each piece, and the strips of the last row of tiles (in 3D, layer).
     """
-    _check_shapes(array, out, tiling)
-    total, first_pass = 2 * len(tiling), _FirstPass(tiling)
-    for number, tile in enumerate(tiling):
-        if progress is not None:
-            progress(number, total, f"tile {number + 1} of {len(tiling)}")
-        labels = local_labels(segment(np.asarray(array[tile.outer]), tile.origin), tile.shape)
-        out[tile.core] = _fitting(labels[tile.inner], out)
-        first_pass.add(tile_record(labels, tile, tiling))
-    tables = global_ids(first_pass.done.values(), first_pass.pairs)
-    for number, tile in enumerate(tiling, start=len(tiling)):
-        if progress is not None:
-            progress(number, total, "numbering the objects")
-        out[tile.core] = _fitting(relabel(np.asarray(out[tile.core]), tables[tile.index]), out)
-    if progress is not None:
-        progress(total, total, "done")
-    return max(int(table.max()) for table in tables.values())
+    matching = _Matching(tiling)
+    for tile in tiling:
+        none = np.zeros(0, np.int64)
+        matching.add(record_of(tile.index) or TileRecord(tile.index, none, none, {}))
+    return global_ids(matching.done.values(), matching.pairs)
 
 
-class _FirstPass:
+class _Matching:
     """Matches records as they come, and forgets their strips as soon as nobody needs them."""
 
     def __init__(self, tiling: Tiling) -> None:
@@ -327,21 +301,3 @@ class _FirstPass:
             if self._missing[tile] == 0:
                 self.done[tile] = self.done[tile].without_strips()
                 del self._missing[tile]
-
-
-def _check_shapes(array: Any, out: Any, tiling: Tiling) -> None:
-    if tuple(array.shape[: len(tiling.shape)]) != tiling.shape or tuple(out.shape) != tiling.shape:
-        raise InputError(
-            f"The tiles are of an array {tiling.shape}, but the input has the shape {tuple(array.shape)} "
-            f"and the output {tuple(out.shape)}."
-        )
-    if np.dtype(out.dtype).kind not in "ui":
-        raise InputError(f"Labels need an output of whole numbers; this is of {out.dtype}.")
-
-
-def _fitting(labels: Labels, out: Any) -> Labels:
-    """The labels in the type of ``out``, if it can hold them."""
-    most = np.iinfo(out.dtype).max
-    if labels.max() > most:
-        raise InputError(f"The output's type {out.dtype} holds ids up to {most}; this needs {labels.max()}.")
-    return labels.astype(out.dtype)

@@ -1,8 +1,8 @@
 """Geometry of tiles: how an array of any size and number of dimensions is cut up; no pixels here.
 
-A tile has a *core*, the part it answers for, and an *outer* region, the core grown by a *halo*, which is what
-is looked at. Cores lie side by side and cover the array exactly; outer regions overlap, and in what they
-share two tiles can be compared. All numbers are pixels; axes are in the array's own order, (z, y, x) or
+A tile has a *core*, the part it answers for, and an *outer* region, the core grown by a *halo* or more, which
+is what is looked at. Cores lie side by side and cover the array exactly; outer regions overlap, and in what
+they share two tiles can be compared. All numbers are pixels; axes are in the array's own order, (z, y, x) or
 (y, x).
 """
 
@@ -22,6 +22,8 @@ Region = tuple[slice, ...]
 USUAL_HALO = 8
 #: ...and never more than this part, as each tile then answers for a ninth of what it looks at.
 LARGEST_HALO = 3
+#: Cores are multiples of at most so many pixels.
+COARSEST_STEP = 256
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Tile:
     core : tuple of slice
         What it answers for, in the array; no two cores share a pixel.
     outer : tuple of slice
-        What is looked at, in the array: the core and its halo, as far as the array goes.
+        What is looked at, in the array: the core and its halo, as far as the array goes, and more where the
+        tiling wants larger ones.
     """
 
     index: Index
@@ -70,6 +73,9 @@ class Tiling:
         Shape of the cores; those at the far ends are smaller where it does not divide the array.
     halo : sequence of int
         By how much a core is grown on each side, along each axis.
+    least : sequence of int, optional
+        Outer regions are as large as this at least, where the array is. Those at the array's ends, whose halo
+        is cut off, then reach further in, so that a model sees all tiles at the same scale.
 
     Raises
     ------
@@ -80,11 +86,13 @@ class Tiling:
     shape: Index
     core: Index
     halo: Index
+    least: Index = ()
 
     def __post_init__(self) -> None:
-        for name, least in (("shape", 1), ("core", 1), ("halo", 0)):
+        object.__setattr__(self, "least", self.least or (1,) * len(self.shape))
+        for name, least in (("shape", 1), ("core", 1), ("halo", 0), ("least", 1)):
             object.__setattr__(self, name, _whole_numbers(getattr(self, name), name, least))
-        if not len(self.shape) == len(self.core) == len(self.halo) > 0:
+        if not len(self.shape) == len(self.core) == len(self.halo) == len(self.least) > 0:
             raise InputError(
                 f"Tiles need one number for each axis of the array {self.shape}; the core has "
                 f"{len(self.core)} and the halo {len(self.halo)}."
@@ -105,10 +113,11 @@ class Tiling:
         if len(index) != len(self.grid) or not all(0 <= i < n for i, n in zip(index, self.grid, strict=True)):
             raise IndexError(f"there is no tile {index} in a grid of {self.grid}")
         core, outer = [], []
-        for i, size, side, halo in zip(index, self.shape, self.core, self.halo, strict=True):
+        axes = zip(index, self.shape, self.core, self.halo, self.least, strict=True)
+        for i, size, side, halo, least in axes:
             start, stop = i * side, min((i + 1) * side, size)
             core.append(slice(start, stop))
-            outer.append(slice(max(start - halo, 0), min(stop + halo, size)))
+            outer.append(_grown(max(start - halo, 0), min(stop + halo, size), size, least))
         return Tile(tuple(index), tuple(core), tuple(outer))
 
     def neighbours(self, index: Index) -> Iterator[Index]:
@@ -133,6 +142,13 @@ class Tiling:
         return intersection(intersection(*grown), self.shared(one, other))
 
 
+def _grown(start: int, stop: int, size: int, least: int) -> slice:
+    """A span of at least ``least`` pixels around the one given, as far as an axis of ``size`` has them."""
+    length = max(stop - start, min(least, size))
+    start = max(0, min(start - (length - (stop - start)) // 2, size - length))
+    return slice(start, start + length)
+
+
 def intersection(one: Region, other: Region) -> Region:
     """What two regions have in common; sides without length where that is nothing."""
     sides = []
@@ -150,6 +166,98 @@ def within(region: Region, outer: Region) -> Region:
 def shape_of(region: Region) -> Index:
     """Shape of a region."""
     return tuple(side.stop - side.start for side in region)
+
+
+@dataclass(frozen=True)
+class TileOptions:
+    """What may be wished of tiles; all of it is chosen where left out.
+
+    Attributes
+    ----------
+    tile : int, optional
+        Longest side of a tile with its halo, in pixels of the picture. The model's own input size where left
+        out, so that it sees the picture's own pixels: a larger tile is shrunk, a smaller one enlarged.
+    halo : int, optional
+        How far tiles look beyond the part they answer for.
+    object_size : int, optional
+        Longest side of usual objects, from which the halo follows.
+
+    Raises
+    ------
+    InputError
+        If one is no positive whole number (a halo may be 0), or they contradict each other.
+    """
+
+    tile: int | None = None
+    halo: int | None = None
+    object_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for value, name, least in (
+            (self.tile, "tile", 1),
+            (self.halo, "halo", 0),
+            (self.object_size, "object size", 1),
+        ):
+            if value is not None:
+                _whole_numbers((value,), name, least)
+        _check_consistent(self.object_size, self.tile, self.halo)
+        if self.tile is not None and self.halo is not None:
+            _check_core_left(self.tile, self.halo)
+
+
+def tile_plane(shape: tuple[int, int], model_size: int, large: float, options: TileOptions) -> Tiling:
+    """Choose tiles for a plane, or decide that it is shown to the model as a whole.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (y, x).
+    model_size : int
+        The longest side that the model is shown.
+    large : float
+        A plane with a longest side above ``large * model_size`` is tiled. What is smaller is shown as a
+        whole, unless a size of tiles is wished that it does not fit in.
+    options : TileOptions
+
+    Returns
+    -------
+    Tiling
+        Its cores are multiples of a fair power of two, so that they can be written as whole chunks.
+
+    Raises
+    ------
+    InputError
+        If a wish leaves no room for a core.
+    """
+    if options.tile is None and max(shape) <= large * model_size:
+        return Tiling(shape, shape, (0, 0))
+    size = model_size if options.tile is None else options.tile
+    halo = size // LARGEST_HALO if options.halo is None else options.halo
+    # Coarse enough for chunks, fine enough to waste little of a tile.
+    most = max(1, min(size // 24, size - 2 * halo, COARSEST_STEP))
+    step = 1 << (most.bit_length() - 1)
+    return choose_tiling(shape, size, (step, step), options.object_size, options.tile, options.halo)
+
+
+def chunks_for(tiling: Tiling, most: int) -> Index:
+    """Choose chunks for the output of tiles: each core is made of whole chunks.
+
+    Parameters
+    ----------
+    tiling : Tiling
+    most : int
+        Longest side of a chunk, unless twice that makes a core one chunk.
+    """
+    if len(tiling) == 1:
+        return tuple(min(most, side) for side in tiling.shape)
+    return tuple(_chunk(core, most) for core in tiling.core)
+
+
+def _chunk(core: int, most: int) -> int:
+    """The core itself, or its largest divisor of at most ``most``."""
+    if core <= 2 * most:
+        return core
+    return next(core // parts for parts in range(2, core + 1) if core % parts == 0 and core // parts <= most)
 
 
 def choose_tiling(  # noqa: PLR0913  (three of them are there to override)
@@ -184,7 +292,8 @@ def choose_tiling(  # noqa: PLR0913  (three of them are there to override)
     Returns
     -------
     Tiling
-        As few tiles as possible, all about equally large. An array that fits into one tile is one.
+        As few tiles as possible, with cores about equally large. An array that fits into one tile is one; of
+        others, each tile is as large as the model is shown.
 
     Raises
     ------
@@ -206,7 +315,8 @@ def choose_tiling(  # noqa: PLR0913  (three of them are there to override)
         for length, chunk in zip(shape[-2:], chunks[-2:], strict=True)
     ]
     before = len(shape) - 2
-    return Tiling(shape, (*chunks[:before], *sides), (*(0,) * before, margin, margin))
+    one = (1,) * before
+    return Tiling(shape, (*chunks[:before], *sides), (*(0,) * before, margin, margin), (*one, size, size))
 
 
 def _choose_halo(size: int, chunk: int, object_size: int | None) -> int:
@@ -219,8 +329,7 @@ def _choose_halo(size: int, chunk: int, object_size: int | None) -> int:
 
 def _choose_core(length: int, chunk: int, size: int, halo: int) -> int:
     """Side of the cores along one axis: whole chunks, about equal, no more than ``size`` with their halo."""
-    if size <= 2 * halo:
-        raise InputError(f"A tile of {size} pixels has no core left inside a halo of {halo} on both sides.")
+    _check_core_left(size, halo)
     if length <= size:
         return chunk * math.ceil(length / chunk)  # one tile, which needs no halo
     most = (size - 2 * halo) // chunk * chunk
@@ -231,6 +340,11 @@ def _choose_core(length: int, chunk: int, size: int, halo: int) -> int:
         )
     tiles = math.ceil(length / most)
     return chunk * math.ceil(length / (tiles * chunk))
+
+
+def _check_core_left(size: int, halo: int) -> None:
+    if size <= 2 * halo:
+        raise InputError(f"A tile of {size} pixels has no core left inside a halo of {halo} on both sides.")
 
 
 def _check_consistent(object_size: int | None, tile: int | None, halo: int | None) -> None:

@@ -1,0 +1,180 @@
+"""A picture and what is done with it, in the engine's terms: planes, a function for tiles, and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_samscape.errors import InputError
+from napari_samscape.io import DamagedError, Image
+from napari_samscape.prediction.types import Instances
+from napari_samscape.scaling.engine import Plane, Progress, Segment, Writer, look_at_tiles
+from napari_samscape.scaling.modes import MODES, Asked, Mode
+from napari_samscape.scaling.objects import Account
+from napari_samscape.scaling.picture import PlaneOf, is_constant
+from napari_samscape.scaling.pieces import Notes, Pieces
+from napari_samscape.scaling.tiles import Tile, TileOptions, Tiling, tile_plane
+
+if TYPE_CHECKING:
+    from napari_samscape.model.sam import Sam
+    from napari_samscape.prediction.image import Limits
+
+# Progress: looking at a tile counts this much, writing it one.
+LOOKING = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A picture and what is done with it."""
+
+    image: Image
+    mode: Mode
+    asked: Asked
+    tiling: Tiling  # of each plane
+    segment: Segment
+    report: Report
+    pieces: Callable[[int], Pieces]
+    account: Account | None = None
+
+    @property
+    def planes(self) -> Iterator[Plane]:
+        """All planes, one after another; nothing is read yet."""
+        for number, index in enumerate(self.image.plane_indices()):
+            array = PlaneOf(self.image, index)
+            yield Plane(array, self.tiling, self.pieces(number), tuple(index.values()))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the output."""
+        return np.dtype(np.float32 if self.mode.gives_map else np.int32)
+
+    def look(self) -> dict[tuple[int, ...], DamagedError]:
+        """First pass; by place and tile, what could not be read."""
+        damaged = {}
+        for plane in self.planes:
+            for index, error in look_at_tiles(plane, self.segment, self.report.start).items():
+                damaged[*plane.place, *index] = error
+        if len(damaged) == self.report.tiles:
+            raise next(iter(damaged.values()))
+        return damaged
+
+    def writer(self, out: Any) -> Writer:
+        """Give what puts pieces together in ``out``."""
+        return Writer(out, keeps_ids=self.account is not None or not self.mode.is_tiled)
+
+    def steps(self, writer: Writer) -> Iterator[Callable[[], None]]:
+        """Second pass, step by step."""
+        return chain.from_iterable(writer.steps(plane) for plane in self.planes)
+
+    def notes(self) -> Iterator[Notes]:
+        """What is remembered of the tiles that are done."""
+        for plane in self.planes:
+            yield from (plane.pieces.notes(t.index) for t in plane.tiling if t.index in plane.pieces)
+
+
+@dataclass(eq=False)
+class Report:
+    """Turns the progress of one tile into that of all, and of the writing after them."""
+
+    tell: Progress | None
+    planes: int
+    tiles_per_plane: int
+    begun: int = field(default=0, init=False)
+
+    @property
+    def tiles(self) -> int:
+        """How many there are in all planes."""
+        return self.planes * self.tiles_per_plane
+
+    def start(self, tile: Tile) -> None:
+        """Tell that a tile is begun."""
+        self.begun += 1
+        if self.tell is not None and self.tiles > 1:
+            self.inside(0, 1, "looking")
+
+    def inside(self, done: int, total: int, text: str) -> None:
+        """Tell how far the tile begun last is."""
+        if self.tell is None:
+            return
+        plane, tile = divmod(self.begun - 1, self.tiles_per_plane)
+        where = f"plane {plane + 1} of {self.planes}" if self.planes > 1 else ""
+        if self.tiles_per_plane > 1:
+            where += f"{', ' if where else ''}tile {tile + 1} of {self.tiles_per_plane}"
+        done = (self.begun - 1) * total + done
+        self.tell(done * LOOKING, total * self.tiles * (LOOKING + 1), f"{where}: {text}" if where else text)
+
+    def writing(self, done: int, total: int) -> None:
+        """Tell how many steps of writing are done."""
+        if self.tell is not None:
+            self.tell(total * LOOKING + done, total * (LOOKING + 1), "writing" if done < total else "done")
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What is wanted of a picture; with an account, each object is noted there, of planes of one tile."""
+
+    mode: str
+    asked: Asked
+    tiles: TileOptions
+    account: Account | None = None
+
+
+def make_task(  # noqa: PLR0913  (all that there is to know)
+    image: Image,
+    wish: Wish,
+    model: Sam,
+    limits: Limits | None,
+    pieces: Callable[[int], Pieces],
+    progress: Progress | None,
+) -> Task:
+    """Prepare a task.
+
+    Parameters
+    ----------
+    image : Image
+    wish : Wish
+    model : Sam
+    limits : pair or None
+        See `picture.Overview`.
+    pieces : callable
+        Gives the place for the pieces of each plane, by its number.
+    progress : callable or None
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    InputError
+        If the tiles wished for leave no room for a core, or there are several and an account is wished for.
+    """
+    from napari_samscape.prediction.image import to_rgb
+    from napari_samscape.prediction.views import LARGE
+
+    mode, shape = MODES[wish.mode], (image.sizes["y"], image.sizes["x"])
+    whole = Tiling(shape, shape, (0, 0))
+    tiling = tile_plane(shape, model.image_size, LARGE, wish.tiles) if mode.is_tiled else whole
+    account, places = wish.account, [tuple(index.values()) for index in image.plane_indices()]
+    if account is not None and len(tiling) > 1:
+        raise InputError(
+            f"{image} is cut into {len(tiling)} tiles, and objects one by one are written for pictures of "
+            "one tile only; leave that file out, or choose a tile as large as the picture."
+        )
+    report = Report(progress, int(np.prod(image.label_shape[:-2])), len(tiling))
+    find = mode.make(model, wish.asked)
+
+    def segment(pixels: NDArray[Any], origin: tuple[int, ...]) -> Any:
+        if is_constant(pixels):
+            return None
+        found = find(to_rgb(pixels, limits), report.inside)
+        if account is not None and isinstance(found, Instances):
+            account.add(places[report.begun - 1], found)
+        return found
+
+    return Task(image, mode, wish.asked, tiling, segment, report, pieces, account)
