@@ -46,12 +46,18 @@ class Contiguous:
 
 
 def contiguous_tiff(path: Path, series: tifffile.TiffPageSeries) -> Contiguous | None:
-    """Look whether a TIFF's series lies in its file like that; None if it does not."""
+    """Look whether a TIFF's series lies in its file like that; None if it does not.
+
+    Raises
+    ------
+    ValueError
+        If the file is shorter than it says.
+    """
     if len(series.levels) > 1 or series.is_multifile or series.dataoffset is None:
         return None
     order: Any = series.keyframe.parent.byteorder
     dtype = np.dtype(series.dtype).newbyteorder(order)
     end = series.dataoffset + math.prod(series.shape) * dtype.itemsize
-    if end > path.stat().st_size:  # truncated; whoever reads it properly says so
-        return None
+    if end > path.stat().st_size:
+        raise ValueError("it ends before its pixels do")
     return Contiguous(path, int(series.dataoffset), tuple(series.shape), dtype)

@@ -240,7 +240,7 @@ class PiecesInFolder:
     def _read(self, index: Index, *names: str) -> list[NDArray[Any]]:
         path = self._path(index)
         try:
-            with np.load(path) as arrays:
+            with path.open("rb") as file, np.load(file) as arrays:
                 return [arrays[name] for name in names]
         except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as error:
             raise InputError(f"{path} is damaged; delete it and start again to go on.") from error
