@@ -95,8 +95,8 @@ def test_of_a_rotated_rectangle_the_box_round_it_counts_and_other_shapes_do_not(
     shapes = drawn(name="mixed", ndim=2)
     shapes.add_rectangles(np.array([[20, 10], [34, 27], [20, 44], [6, 27]]))
     shapes.add_ellipses(corners(*SECOND))
-    _, dock = open_dock(Image(picture), shapes)
-    assert run(dock).endswith("now in 'Image in boxes'. 1 other shape was left out.")
+    _, dock = open_dock(Image(picture, name="cells"), shapes)
+    assert run(dock).endswith("now in 'cells in boxes'. 1 other shape was left out.")
     assert told == ["1 other shape was left out."]
     np.testing.assert_allclose(dock._engine.options.boxes, [[6, 10, 34, 44]])
 
