@@ -17,9 +17,11 @@ from napari_samscape.errors import InputError
 from napari_samscape.prediction.automatic import EverythingOptions, everything
 from napari_samscape.prediction.edges import edges
 from napari_samscape.prediction.enlarge import Enlarger
+from napari_samscape.prediction.instances import instances_from_labels
 from napari_samscape.prediction.predict import decode
 from napari_samscape.prediction.types import FloatArray, Instance, Instances, Prompts
-from napari_samscape.prediction.views import WHOLE, Views
+from napari_samscape.prediction.views import LARGE, WHOLE, Views
+from napari_samscape.scaling.batch import segment
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
@@ -152,7 +154,11 @@ class _ModelLook:
         self._enlargers: dict[int, Enlarger] = {}
 
     def everything(self) -> Instances:
-        return everything(self.model, self.pixels, self.options)
+        if max(self.pixels.shape[:2]) <= LARGE * self.model.image_size:
+            return everything(self.model, self.pixels, self.options)
+        # As `samscape segment` does it: in tiles.
+        found = segment(self.pixels, model=self.model, mode="everything", options=self.options)
+        return instances_from_labels(found)
 
     def ask(self, prompts: Sequence[Prompts], previous: Sequence[Answer] | None = None) -> list[Answer]:
         if previous is not None:

@@ -35,6 +35,7 @@ from napari_samscape.io import (
 )
 from napari_samscape.prediction.detections import Detector
 from napari_samscape.prediction.detectors import load_detector
+from napari_samscape.prediction.options import EverythingOptions
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.engine import Progress
 from napari_samscape.scaling.job import Job, Result
@@ -65,6 +66,7 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     prompts: Prompts | Sequence[Prompts] | None = None,
     boxes: Boxes = (),
     detector: str | Detector | None = None,
+    options: EverythingOptions | None = None,
     tiles: TileOptions | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
@@ -85,6 +87,8 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     detector : str or callable, optional
         Finds the boxes of each plane: one of `napari_samscape.prediction.detectors.detector_names`, or a
         function as `napari_samscape.prediction.detections.Detector` says.
+    options : EverythingOptions, optional
+        How to look for everything; see `napari_samscape.prediction.options`.
     tiles : TileOptions, optional
         How large planes are cut up; chosen where left out.
     progress : callable, optional
@@ -110,7 +114,7 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     each = (prompts,) if isinstance(prompts, Prompts) else tuple(prompts or ())
     boxed = len(boxes) or detector is not None
     mode = mode or ("prompts" if each else "boxes" if boxed else "everything")
-    asked = Asked(each, boxes, detector=detector)
+    asked = Asked(each, boxes, detector=detector, options=options)
     check_mode(mode, asked)
     _check_prompts(image, asked)
     wish = Wish(mode, asked, tiles or TileOptions())

@@ -13,6 +13,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.prediction.detections import Detections, Detector
 from napari_samscape.prediction.detectors import check_detector, load_detector
 from napari_samscape.prediction.hierarchy import NESTED, check_nested, choose_nested
+from napari_samscape.prediction.options import EverythingOptions
 from napari_samscape.prediction.types import Instance, Instances, Prompts
 from napari_samscape.scaling.pieces import Map
 
@@ -43,6 +44,8 @@ class Asked:
         What finds the boxes instead, plane by plane; a name, or a function.
     nested : str
         Which of masks within masks the mode "everything" keeps.
+    options : EverythingOptions or None
+        How the mode "everything" looks; the model's defaults where None.
     """
 
     prompts: tuple[Prompts, ...] = ()
@@ -52,6 +55,7 @@ class Asked:
     classes: Sequence[int | str | None] = ()
     detector: str | Detector | None = None
     nested: str = NESTED[0]
+    options: EverythingOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Mode:
 def _everything(model: Sam, asked: Asked) -> Find:
     from napari_samscape.prediction.automatic import everything
 
-    return lambda rgb, progress: choose_nested(everything(model, rgb, progress=progress), asked.nested)
+    return lambda rgb, progress: choose_nested(everything(model, rgb, asked.options, progress), asked.nested)
 
 
 def _prompted(model: Sam, asked: Asked) -> Find:
