@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from speed import speed_table  # beside this file
 
 from napari_samscape import load_model
 from napari_samscape.evaluation.baselines import Baseline
@@ -87,7 +88,7 @@ def measure(
 
 def measure_edges(options: argparse.Namespace, model: ModelMethod) -> list[str]:
     """The table of edge maps against humans' boundaries; nothing was ever tuned on these pictures."""
-    dataset = open_dataset(options.data / BOUNDARIES).first(options.limit)
+    dataset = open_dataset(options.data / BOUNDARIES).first(options.edge_limit or options.limit)
     rows = []
     for method in (model, Sobel(), Canny()):
         print(f"edges: {BOUNDARIES}, {method.name}", file=sys.stderr, flush=True)
@@ -101,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--limit", type=int, default=None, help="pictures of each split")
+    parser.add_argument("--edge-limit", type=int, default=None, help="pictures for edges, else --limit")
     parser.add_argument("--clicks", type=int, default=9)
     parser.add_argument("--thresholds", type=int, default=99, help="at which edge maps are cut")
     parser.add_argument("--view", default="auto", choices=("auto", "whole", "window"))
@@ -108,13 +110,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
     model = ModelMethod(load_model(options.model), options.view)
+    speed = ["## Time", "", *speed_table(model.model, options.data), ""]
     lines, kept = measure(options, model)
     lines += measure_edges(options, model)
     picture = options.out.with_name("calibration.svg")
     picture.write_text(calibration_svg({row["dataset"]: row["calibration"] for row in kept["point"]}))
     lines += ["## Predicted against true IoU, one click", "", f"![Calibration]({picture.name})", ""]
     command = " ".join(["python benchmarks/report.py", *sys.argv[1:]])
-    options.out.write_text("\n".join(heading(command) + lines))
+    options.out.write_text("\n".join(heading(command) + lines + speed))
     print(options.out)
 
 

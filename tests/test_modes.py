@@ -225,7 +225,7 @@ def test_no_object_gives_an_empty_file_and_a_sentence() -> None:
 def test_of_masks_within_masks_all_or_parts_or_wholes_are_kept(
     nested: str, areas: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def everything(model: Any, pixels: np.ndarray, progress: Any = None) -> Instances:
+    def everything(model: Any, pixels: np.ndarray, options: Any = None, progress: Any = None) -> Instances:
         return segment_boxes(model, pixels, [(5, 5, 15, 15), (8, 8, 13, 13)])
 
     monkeypatch.setattr("napari_samscape.prediction.automatic.everything", everything)

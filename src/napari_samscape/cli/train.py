@@ -17,6 +17,9 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="Time to train in all, earlier sittings counted in.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(metavar="WEIGHTS", help="Begin with these weights instead of fresh ones.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
 ) -> None:
@@ -35,6 +38,7 @@ def train(
     settings = replace(
         settings,
         minutes=settings.minutes if minutes is None else minutes,
+        start=settings.start if start is None else str(start.resolve()),
         threads=threads or settings.threads,
         device=device or settings.device,
     )
