@@ -74,8 +74,8 @@ def measure(
     """Tables of all protocols, and the model's figures for each."""
     lines: list[str] = []
     kept: dict[str, list[dict[str, Any]]] = {}
-    for protocol, title in TITLES.items():
-        rows = []
+    for protocol in (name for name in TITLES if name in options.protocols):
+        title, rows = TITLES[protocol], []
         for split in SPLITS:
             dataset = open_dataset(options.data / split).first(options.limit)
             for method in (model, Baseline()):
@@ -105,6 +105,8 @@ def main() -> None:
     parser.add_argument("--edge-limit", type=int, default=None, help="pictures for edges, else --limit")
     parser.add_argument("--clicks", type=int, default=9)
     parser.add_argument("--thresholds", type=int, default=99, help="at which edge maps are cut")
+    protocols = [*TITLES, "edges"]
+    parser.add_argument("--protocols", nargs="+", default=protocols, choices=protocols)
     parser.add_argument("--view", default="auto", choices=("auto", "whole", "window"))
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
@@ -112,10 +114,12 @@ def main() -> None:
     model = ModelMethod(load_model(options.model), options.view)
     speed = ["## Time", "", *speed_table(model.model, options.data), ""]
     lines, kept = measure(options, model)
-    lines += measure_edges(options, model)
-    picture = options.out.with_name("calibration.svg")
-    picture.write_text(calibration_svg({row["dataset"]: row["calibration"] for row in kept["point"]}))
-    lines += ["## Predicted against true IoU, one click", "", f"![Calibration]({picture.name})", ""]
+    if "edges" in options.protocols:
+        lines += measure_edges(options, model)
+    if "point" in kept:
+        picture = options.out.with_name("calibration.svg")
+        picture.write_text(calibration_svg({row["dataset"]: row["calibration"] for row in kept["point"]}))
+        lines += ["## Predicted against true IoU, one click", "", f"![Calibration]({picture.name})", ""]
     command = " ".join(["python benchmarks/report.py", *sys.argv[1:]])
     options.out.write_text("\n".join(heading(command) + lines + speed))
     print(options.out)
