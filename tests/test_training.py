@@ -304,6 +304,12 @@ class TestTraining:
         for a, b in zip(whole.average.parameters(), resumed.average.parameters(), strict=True):
             assert torch.allclose(a, b, atol=1e-5)
 
+    def test_a_state_of_another_version_is_refused(self, config: Config, tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        torch.save({"model": {}, "step": 3}, tmp_path / "run" / "state.pt")
+        with pytest.raises(InputError, match=r"state\.pt is of another version; use another output folder"):
+            train(config, report=lambda text: None)
+
     def test_another_configuration_is_refused_by_name(self, config: Config) -> None:
         train(config, report=lambda _: None)
         with pytest.raises(InputError, match="another 'rate'"):

@@ -23,6 +23,7 @@ from napari_samscape.model.sam import SINGLE, PromptTensors, Sam, build_nano
 from napari_samscape.model.weights import choose_device, load_model, save_model
 from napari_samscape.training.data import Picture, random_crop, read_source, recolour
 from napari_samscape.training.loss import dense_loss, prompt_loss, true_iou
+from napari_samscape.training.muon import Muon, is_matrix
 from napari_samscape.training.prompts import Asked, Batch, ask, collate, correction
 from napari_samscape.training.synthetic import synthetic_picture
 from napari_samscape.training.watch import Watch, each_prompts, encode, held_out
@@ -30,6 +31,7 @@ from napari_samscape.training.watch import Watch, each_prompts, encode, held_out
 ALL = slice(0, 4)
 WARM_UP = 100  # steps
 VALIDATION_CROPS = 64
+SAVED = {"model", "average", "optimizers", "step", "seconds", "best", "config"}
 Report = Callable[[str], None]
 
 
@@ -179,7 +181,7 @@ class State:
 
     model: Sam
     average: Sam  # moving average of the weights: what is kept
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]
     step: int = 0
     seconds: float = 0.0
     best: float = 0.0  # validation IoU so far
@@ -191,7 +193,7 @@ class State:
             {
                 "model": self.model.state_dict(),
                 "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "step": self.step,
                 "seconds": self.seconds,
                 "best": self.best,
@@ -207,9 +209,11 @@ class State:
         Raises
         ------
         InputError
-            If the file was written under another configuration.
+            If the file was written under another configuration, or by another version.
         """
         saved = torch.load(path, weights_only=True)
+        if not saved.keys() >= SAVED:
+            raise InputError(f"{path} is of another version; use another output folder.")
         for key, value in _identity(config).items():
             if saved["config"].get(key) != value:
                 raise InputError(
@@ -217,7 +221,8 @@ class State:
                 )
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, values in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
         self.step, self.seconds, self.best = saved["step"], saved["seconds"], saved["best"]
 
 
@@ -241,17 +246,27 @@ def new_state(config: Config) -> State:
     learned = [p for p in model.parameters() if p.requires_grad]
     if not learned:
         raise InputError(f"No weight's name begins with {' or '.join(config.parts)}.")
-    matrices = [p for p in learned if p.ndim > 1]
-    vectors = [p for p in learned if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}]
-    return State(model, average, torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99)))
+    return State(model, average, make_optimizers(learned, config.rate))
 
 
-def rate(config: Config, step: int, seconds: float) -> float:
-    """Learning rate: a warm-up, then a cosine over the time given, down to a hundredth."""
+def make_optimizers(weights: list[nn.Parameter], rate: float) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for matrices, AdamW at half the rate for the rest; each only if there is something for it."""
+    matrices = [p for p in weights if is_matrix(p)]
+    others = [p for p in weights if not is_matrix(p)]
+    made: list[torch.optim.Optimizer] = [Muon(matrices, rate)] if matrices else []
+    if others:
+        made.append(torch.optim.AdamW(others, rate / 2, betas=(0.9, 0.99), weight_decay=0.0))
+    for optimizer in made:
+        for group in optimizer.param_groups:
+            group["full_rate"] = group["lr"]
+    return tuple(made)
+
+
+def schedule(config: Config, step: int, seconds: float) -> float:
+    """Share of the full learning rate: a warm-up, then a cosine over the time given, down to a hundredth."""
     done = min(1.0, seconds / (60 * config.minutes))
     cosine = 0.5 + 0.5 * math.cos(math.pi * done)
-    return config.rate * min(1.0, (step + 1) / WARM_UP) * (0.01 + 0.99 * cosine)
+    return min(1.0, (step + 1) / WARM_UP) * (0.01 + 0.99 * cosine)
 
 
 def train(config: Config, report: Report = print, checkpoint_every: float = 180.0) -> Path:
@@ -311,17 +326,19 @@ def one_step(state: State, batch: Batch, config: Config) -> tuple[float, float]:
     """Learn from one batch: its loss and the mean IoU of first prompts."""
     rng = np.random.default_rng((config.seed, state.step, 1))
     device = state.model.device
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate(config, state.step, state.seconds)
+    share = schedule(config, state.step, state.seconds)
+    for group in (group for optimizer in state.optimizers for group in optimizer.param_groups):
+        group["lr"] = group["full_rate"] * share
     batch = batch.to(device)
     with torch.autocast(device.type, torch.bfloat16):
         rounds = config.rounds if rng.random() < config.corrected else 1
         loss, iou = forward(state.model, batch, rounds, rng)
-    state.optimizer.zero_grad(set_to_none=True)
+    state.model.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
     if torch.isfinite(norm):  # one bad batch must not spoil hours
-        state.optimizer.step()
+        for optimizer in state.optimizers:
+            optimizer.step()
     keep = min(0.999, (state.step + 1) / (state.step + 10))
     with torch.no_grad():
         for ours, new in zip(state.average.parameters(), state.model.parameters(), strict=True):
