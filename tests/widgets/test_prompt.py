@@ -13,8 +13,10 @@ from napari.components.viewer_model import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from napari.utils.key_bindings import coerce_keybinding
 from napari.utils.shortcuts import default_shortcuts
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_samscape.widgets.canvas import role
 from napari_samscape.widgets.panel import KEYS
@@ -334,6 +336,66 @@ def test_a_real_click_on_a_scaled_and_rotated_image_gets_the_object_under_it(ope
     labels = viewer.layers["cells objects"]
     np.testing.assert_array_equal(labels.data, picture() == 100)
     np.testing.assert_allclose(labels.data_to_world((3, 4)), image.data_to_world((3, 4)))
+
+
+def test_the_object_under_the_cursor_is_shown_and_a_click_keeps_it(open_dock, qtbot):
+    image = Image(picture(), name="cells", scale=(2, 2), rotate=10)
+    viewer, dock = open_dock(image, show=True)
+    viewer.reset_view()
+    qtbot.wait(100)
+    native = viewer.window._qt_viewer.canvas.native
+    QTest.mouseMove(native, canvas_position(viewer, image.data_to_world((20, 30))))
+    qtbot.waitUntil(lambda: dock.session.state.preview is not None, timeout=5000)
+    preview = next(layer for layer in viewer.layers if role(layer) == "preview")
+    assert preview.visible and (preview.data > 0).sum() == 20 * 25
+    assert len(dock.canvas.points.data) == 0 and dock.session.state.masks is None
+    where = canvas_position(viewer, image.data_to_world((45, 30)))
+    QTest.mouseMove(native, where)
+    qtbot.waitUntil(lambda: dock.session.state.preview[45, 30], timeout=5000)
+    QTest.mouseClick(native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, where)
+    settle(qtbot, dock)
+    np.testing.assert_array_equal(dock.session.state.mask, picture() == 200)
+
+
+def test_the_cursor_beside_the_picture_or_with_another_tool_shows_nothing(open_dock, qtbot):
+    viewer, dock = open_dock(Image(picture()), show=True)
+    viewer.reset_view()
+    qtbot.wait(100)
+    native = viewer.window._qt_viewer.canvas.native
+    inside, outside = (canvas_position(viewer, place) for place in ((20, 30), (-6, 30)))
+    QTest.mouseMove(native, inside)
+    qtbot.waitUntil(lambda: dock.session.state.preview is not None, timeout=5000)
+    QTest.mouseMove(native, outside)
+    assert dock.session.state.preview is None
+    for forbid in (lambda: dock.preview.setChecked(False), lambda: dock.use("add_rectangle")):
+        dock.use("foreground")
+        dock.preview.setChecked(True)
+        forbid()
+        QTest.mouseMove(native, inside + QPoint(1, 0))
+        QTest.mouseMove(native, inside)
+        settle(qtbot, dock)
+        assert dock.session.state.preview is None
+
+
+def test_with_shift_a_background_point_is_previewed_and_made(open_dock, qtbot):
+    viewer, dock = open_dock(Image(picture()), show=True)
+    viewer.reset_view()
+    qtbot.wait(100)
+    native = viewer.window._qt_viewer.canvas.native
+    click_on(qtbot, dock, (45, 30))
+    where = canvas_position(viewer, (20, 30))
+    shift = Qt.KeyboardModifier.ShiftModifier
+    event = QMouseEvent(
+        QMouseEvent.Type.MouseMove, QPointF(where), QPointF(native.mapToGlobal(where)),
+        Qt.MouseButton.NoButton, Qt.MouseButton.NoButton, shift,
+    )  # fmt: skip
+    QApplication.sendEvent(native, event)
+    qtbot.waitUntil(lambda: dock.session.state.preview is not None, timeout=5000)
+    QTest.mouseClick(native, Qt.MouseButton.LeftButton, shift, where)
+    qtbot.waitUntil(lambda: len(dock.canvas.points.data) == 2, timeout=5000)
+    settle(qtbot, dock)
+    assert list(dock.canvas.points.features["prompt"]) == ["foreground", "background"]
+    qtbot.waitUntil(lambda: dock.canvas.kind == "foreground", timeout=5000)
 
 
 def test_a_real_drag_draws_a_box(open_dock, qtbot):

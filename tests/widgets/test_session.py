@@ -306,3 +306,96 @@ def test_the_session_imports_neither_napari_nor_qt_nor_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# --- the cursor ---
+
+
+def test_where_the_cursor_points_is_previewed_without_a_prompt_or_a_word(session, bench):
+    session.look_at(view())
+    bench.finish()
+    said = []
+    session.changed.connect(lambda state: said.append(state.text))
+    session.point_at((1, 1))
+    bench.finish()
+    np.testing.assert_array_equal(session.state.preview, PICTURE == 5)
+    np.testing.assert_array_equal(session.state.shown, PICTURE == 5)
+    assert session.state.masks is None and not session.has_prompts
+    assert set(said) == {"Click on an object, or draw a box round it."}
+
+
+def test_only_the_newest_place_of_the_cursor_is_asked_for(session, bench, engine):
+    session.look_at(view())
+    bench.finish()
+    for place in [(1, 1), (1, 2), (2, 2), (0, 0)]:
+        session.point_at(place)
+    bench.finish()
+    assert [prompts.points.tolist() for prompts in engine.asked] == [[[1, 1]], [[0, 0]]]
+    np.testing.assert_array_equal(session.state.preview, PICTURE == 0)
+
+
+def test_the_preview_goes_when_the_cursor_leaves(session, bench):
+    session.look_at(view())
+    bench.finish()
+    session.point_at((1, 1))
+    bench.finish()
+    session.point_at((2, 2))
+    session.point_at(None)
+    assert session.state.preview is None
+    bench.finish()
+    assert session.state.preview is None, "an answer that comes late is not shown"
+
+
+def test_a_click_turns_the_preview_into_masks_without_a_gap(session, bench):
+    session.look_at(view())
+    bench.finish()
+    session.point_at((1, 1))
+    bench.finish()
+    shown = []
+    session.changed.connect(lambda state: shown.append(state.shown is not None))
+    session.ask(CLICK)
+    bench.finish()
+    assert all(shown)
+    assert session.state.preview is None and session.state.masks is not None
+
+
+def test_beside_prompts_the_cursor_is_one_point_more_and_the_mask_is_corrected(session, bench, engine):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    session.point_at((0, 0), label=0)
+    bench.finish()
+    asked = engine.asked[-1]
+    assert asked.points.tolist() == [[1, 1], [0, 0]] and asked.labels.tolist() == [1, 0]
+    np.testing.assert_array_equal(asked.mask, session.state.masks.logits[1])
+    np.testing.assert_array_equal(session.state.mask, PICTURE == 5)  # what a commit writes has not changed
+    assert session.state.shown is session.state.preview
+
+
+def test_a_prompt_comes_before_the_cursor(session, bench, engine):
+    session.look_at(view())
+    bench.finish()
+    session.point_at((0, 0))
+    session.ask(CLICK)
+    session.point_at((2, 2), label=0)
+    bench.finish()
+    assert [prompts.points.tolist() for prompts in engine.asked] == [[[0, 0]], [[1, 1]], [[1, 1], [2, 2]]]
+
+
+def test_the_cursor_waits_for_the_embedding(session, bench, engine):
+    session.look_at(view())
+    session.point_at((1, 1))
+    assert engine.asked == []
+    bench.finish()
+    np.testing.assert_array_equal(session.state.preview, PICTURE == 5)
+
+
+def test_clearing_the_prompts_clears_the_preview(session, bench):
+    session.look_at(view())
+    session.ask(CLICK)
+    bench.finish()
+    session.point_at((0, 0), label=0)
+    bench.finish()
+    session.ask(None)
+    bench.finish()
+    assert session.state.shown is None

@@ -127,6 +127,15 @@ def plane_of(layer: Image | Labels, dims: Any, *, full_resolution: bool = False)
     )
 
 
+def place_on(layer: Image, plane: Plane, dims: Any, position: Sequence[float]) -> NDArray | None:
+    """Plane coordinates (y, x) of a place in the world, (dims.ndim,); None where it is not on the picture."""
+    world = np.asarray(position) * _units(dims.units, layer.units, dims.ndim)
+    data = np.asarray(layer.world_to_data(world))[None, -layer.ndim :]
+    place: NDArray = plane.from_data(data)[0]
+    inside = (place >= -0.5).all() and (place < np.asarray(plane.shape) - 0.5).all()
+    return place if inside and plane.holds(data).all() else None
+
+
 def planes_like(layer: Image | Labels, plane: Plane) -> list[Plane]:
     """All planes of a layer that lie like this one, in the order of their positions."""
     sizes = data_shape(layer)

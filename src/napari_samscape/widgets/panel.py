@@ -58,7 +58,13 @@ class PromptPanel(Dock):
         self.extend.setToolTip("Commit to the label that is selected in the Labels layer, not to a new one.")
         self.over = QCheckBox("Write over other objects")
         self.over.setToolTip("Take pixels over from objects that are there already; else they keep them.")
-        for button in (self.commit_button, self.clear_button, self.extend, self.over):
+        self.preview = QCheckBox("Preview under the cursor")
+        self.preview.setToolTip(
+            "Show what a click would give: before the first prompt the object under the cursor, "
+            "later, with Shift held down, what a background point would take away."
+        )
+        self.preview.setChecked(True)
+        for button in (self.commit_button, self.clear_button, self.preview, self.extend, self.over):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the keys work where the focus is: on the canvas
         self._lay_out()
 
@@ -79,6 +85,7 @@ class PromptPanel(Dock):
         column.addWidget(self.status)
         column.addWidget(self.masks)
         column.addLayout(buttons)
+        column.addWidget(self.preview)
         column.addWidget(self.extend)
         column.addWidget(self.over)
         column.addWidget(Fold("Keys", key_list(_key_rows()), opened=True))
@@ -108,4 +115,5 @@ class PromptPanel(Dock):
 
 def _key_rows() -> list[tuple[str, str]]:
     shown = {"Control-1": "Ctrl+1 2 3", "Control-Z": "Ctrl+Z"}
-    return [(shown.get(key, key), text) for key, (_, text) in KEYS.items() if text]
+    rows = [(shown.get(key, key), text) for key, (_, text) in KEYS.items() if text]
+    return [*rows, ("Shift+click", "background, whatever the tool")]

@@ -6,7 +6,7 @@ decides nothing else. Coordinates are the business of `layers` and `labels`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import napari.viewer
@@ -20,7 +20,7 @@ from napari_samscape.widgets.dock import tell
 from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
 from napari_samscape.widgets.engine import Engine, LocalEngine
 from napari_samscape.widgets.labels import Found, FreeIds, new_labels, write_object
-from napari_samscape.widgets.layers import Plane, levels, placed_like, plane_of, read_plane
+from napari_samscape.widgets.layers import Plane, levels, place_on, placed_like, plane_of, read_plane
 from napari_samscape.widgets.panel import KEYS, PromptPanel
 from napari_samscape.widgets.session import Session, State, View
 
@@ -51,12 +51,13 @@ class PromptWidget(PromptPanel):
         self._plane: Plane | None = None
         self._version = 0
         self._tool = FOREGROUND
-        self._mask_shown: Any = None
+        self._shown = State()
         self._commit_when_answered = False
         self._look_soon = self._timer(SETTLED, self.look)
         self._ask_soon = self._timer(30, self.ask)
         self._layers_soon = self._timer(0, self._on_layers)
         self._image_soon = self._timer(30, self._on_image)
+        self._foreground_soon = self._timer(0, lambda: self.use(FOREGROUND))
         self._connect()
         self._image_soon.start()  # the dock is drawn first: new layers take napari most of a second
 
@@ -81,6 +82,10 @@ class PromptWidget(PromptPanel):
         listen("layers", layers, ("inserted", "removed", "reordered", "renamed"), self._layers_change)
         listen("dims", dims, ("point", "order", "ndisplay", "ndim"), self._dims_change)
         listen("active", layers.selection, ("active",), self._show_tool)
+        listen("canvas", self.viewer, ("mouse_over_canvas",), self._on_canvas)
+        self.preview.toggled.connect(lambda: self.session.point_at(None))
+        self.viewer.mouse_move_callbacks.append(self._on_move)
+        self.viewer.mouse_drag_callbacks.append(self._on_press)
         self.canvas.bind((key, getattr(self, name)) for key, (name, _) in KEYS.items())
 
     # --- the viewer changes ---
@@ -168,6 +173,38 @@ class PromptWidget(PromptPanel):
         except InputError as problem:
             tell(problem)
         self.session.ask(found)
+
+    # --- the cursor ---
+
+    def _on_move(self, _viewer: Any, event: Any) -> None:
+        """Preview what a click here would give; with Shift, what a background point would."""
+        background = "Shift" in event.modifiers
+        # Once there are prompts, the chosen mask has to be seen, unless one asks for the other.
+        wanted = self.preview.isChecked() and self._points_in_hand and background == self.session.has_prompts
+        image, plane, place = self.image.layer, self._plane, None
+        if wanted and image is not None and plane is not None:
+            place = place_on(image, plane, self.viewer.dims, event.position)
+        self.session.point_at(None if place is None else (place[0], place[1]), label=int(not background))
+
+    def _on_canvas(self, event: Any) -> None:
+        if not event.value:
+            self.session.point_at(None)
+
+    def _on_press(self, _viewer: Any, event: Any) -> Iterator[None]:
+        """Let a click with Shift be a background point; napari asks the viewer before the layer."""
+        if "Shift" not in event.modifiers or not self._points_in_hand or self.canvas.kind == BACKGROUND:
+            return
+        self.use(BACKGROUND)
+        yield
+        while event.type == "mouse_move":
+            yield
+        self._foreground_soon.start()  # not now: the layer adds its point after this
+
+    @property
+    def _points_in_hand(self) -> bool:
+        """Whether a click on the canvas would make a point."""
+        points = self.canvas.points
+        return points is not None and points is self.viewer.layers.selection.active and points.mode == "add"
 
     # --- tools and keys ---
 
@@ -283,11 +320,18 @@ class PromptWidget(PromptPanel):
 
     def _show(self, state: State) -> None:
         self.render_state(state)
-        if state.mask is not self._mask_shown:
-            self._mask_shown = state.mask
-            self.canvas.show(state.mask, self.image.layer, self._plane)
+        before, self._shown = self._shown, state
+        same = state.masks is before.masks and state.chosen == before.chosen
+        if not same or state.preview is not before.preview:
+            self.canvas.show(state.shown, self.image.layer, self._plane)
 
     def close_session(self) -> None:
         """Stop the work and leave the viewer as it was, but for prompts and objects."""
         super().close_session()
+        for callbacks, ours in (
+            (self.viewer.mouse_move_callbacks, self._on_move),
+            (self.viewer.mouse_drag_callbacks, self._on_press),
+        ):
+            if ours in callbacks:
+                callbacks.remove(ours)
         self.canvas.close()

@@ -2,7 +2,8 @@
 
 The session says what is wanted; `_next` compares that with what has been done and starts the one piece of
 work that comes next. So a click during a long embedding waits for it, a later click replaces it, and work
-for a plane that is no longer shown is stopped.
+for a plane that is no longer shown is stopped. What the cursor points at comes last, and only the newest
+place of it is ever asked for.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
+from napari_samscape.prediction.types import Prompts
+
 if TYPE_CHECKING:
-    from napari_samscape.prediction.types import Masks, Prompts
+    from napari_samscape.prediction.types import Masks
     from napari_samscape.widgets.engine import Engine
 
 Phase = Literal["nothing", "working", "ready", "stopped"]
@@ -51,6 +54,8 @@ class State:
         Whether the user chose it; otherwise it is the one with the highest predicted IoU.
     picture : ndarray of uint8, shape (y, x, 3), or None
         What the model saw, possibly at fewer pixels than the masks.
+    preview : ndarray of bool, shape (y, x), or None
+        What a click where the cursor is would give.
     """
 
     phase: Phase = "nothing"
@@ -61,6 +66,12 @@ class State:
     chosen: int = 0
     picked: bool = False
     picture: Any = None
+    preview: Any = None
+
+    @property
+    def shown(self) -> Any:
+        """The mask to draw, bool (y, x), or None: under the cursor if there is one, else the chosen one."""
+        return self.mask if self.preview is None else self.preview
 
     @property
     def mask(self) -> Any:
@@ -108,6 +119,8 @@ class Session:
         self._running: tuple[Engine, Hashable] | None = None
         self._prompts: Prompts | None = None
         self._answer_to: Prompts | None = None
+        self._pointed: Prompts | None = None  # the prompts and the cursor's place
+        self._previewed: Prompts | None = None
         self._halted = False
 
     @property
@@ -118,7 +131,7 @@ class Session:
     def use(self, engine: Engine) -> None:
         """Go on with another model; the prompts are asked again."""
         self._engine = engine
-        self._answer_to = None
+        self._answer_to = self._previewed = None
         self._halted = False
         self._next()
 
@@ -127,7 +140,7 @@ class Session:
         if view is not None and self._view is not None and view.key == self._view.key:
             return
         self._view = view
-        self._prompts = self._answer_to = None
+        self._prompts = self._answer_to = self._pointed = None
         self._halted = False
         self.state = State(text=why_not)
         self._next()
@@ -136,10 +149,35 @@ class Session:
         """Ask about one object in the picture; None means that there is no prompt any more."""
         self._prompts = prompts
         self._halted = False
+        self._pointed = None  # it had the old prompts beside it; what is drawn of it stays till the answer
         if prompts is None:
             self._answer_to = None
-            self.state = replace(self.state, masks=None, chosen=0, picked=False)
+            self.state = replace(self.state, masks=None, chosen=0, picked=False, preview=None)
         self._next()
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether anything is asked for."""
+        return self._prompts is not None
+
+    def point_at(self, place: tuple[float, float] | None, label: int = 1) -> None:
+        """Preview what a click would give; None where the cursor points at nothing.
+
+        Parameters
+        ----------
+        place : tuple of float
+            (y, x), inside the picture.
+        label : int
+            1 for the object, 0 for the background.
+        """
+        if place is None:
+            self._pointed = None
+            if self.state.preview is not None:
+                self._show(preview=None)
+            return
+        self._pointed = with_point(self._prompts, place, label)
+        if not self._jobs.busy:
+            self._next()
 
     def choose(self, index: int) -> None:
         """Let the user's choice among the masks stand until the object is done."""
@@ -177,6 +215,8 @@ class Session:
         elif self.pending:
             question = corrected(prompts, self._answer_to, self.state) if prompts else None
             self._start("Finding the object…", lambda _: _predict(engine, view, question), prompts)
+        elif self._pointed is not None and self._pointed is not self._previewed:
+            self._preview(engine, view, self._pointed)
         else:
             self._show(phase="ready", text=_ready_text(self.state.masks))
 
@@ -186,6 +226,20 @@ class Session:
         self._show(phase="working", text=text, done=0, total=0)
         done = partial(self._on_done, prompts)
         self._jobs.start(work, done, self._on_failed, self._on_progress)
+
+    def _preview(self, engine: Engine, view: View, pointed: Prompts) -> None:
+        """Answer for where the cursor is, without a word: the status would flicker."""
+        question = corrected(pointed, self._prompts, self.state)
+        self._running = (engine, view.key)
+
+        def done(answer: tuple[Masks, Any]) -> None:
+            self._previewed = pointed
+            if self._pointed is not None:  # a place just left is better than none: the cursor rarely rests
+                self.state = replace(self.state, preview=answer[0].masks[answer[0].best])
+            self._next()
+
+        work = partial(_predict, engine, view, question)
+        self._jobs.start(lambda _: work(), done, self._on_failed, lambda *_: None)
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
         if text:
@@ -199,7 +253,8 @@ class Session:
             before = self.state.masks
             kept = self.state.picked and before is not None and len(before.iou) == len(masks.iou)
             chosen = self.state.chosen if kept else masks.best
-            self.state = replace(self.state, masks=masks, chosen=chosen, picked=kept, picture=picture)
+            state = replace(self.state, masks=masks, chosen=chosen, picked=kept, picture=picture)
+            self.state = replace(state, preview=None if self._pointed is None else state.preview)
         self._next()
         if fits:
             self.answered.emit()
@@ -214,6 +269,7 @@ class Session:
     def _halt(self, text: str) -> None:
         """Wait for another prompt, picture or model; masks for older prompts are dropped."""
         self._halted = True
+        self.state = replace(self.state, preview=None)
         if self._answer_to is not self._prompts:
             self.state = replace(self.state, masks=None)
         self._show(phase="stopped", text=text)
@@ -228,6 +284,14 @@ def _predict(engine: Engine, view: View, prompts: Any) -> tuple[Masks, Any]:
     # One click may mean several things; a second prompt says which, and the models are trained accordingly.
     parts = len(prompts.points) + (prompts.box is not None) + (prompts.mask is not None)
     return engine.predict(view.key, prompts, multimask=parts == 1), engine.picture(view.key)
+
+
+def with_point(prompts: Prompts | None, place: tuple[float, float], label: int) -> Prompts:
+    """Return the prompts with one more point."""
+    if prompts is None:
+        return Prompts(points=[place], labels=[label])
+    points = np.concatenate([prompts.points.reshape(-1, 2), [place]])
+    return replace(prompts, points=points, labels=np.append(prompts.labels, label))
 
 
 def corrected(new: Prompts, old: Prompts | None, state: State) -> Prompts:
