@@ -1,4 +1,4 @@
-"""From a move of the mouse to the mask of what lies under it, drawn, in a real window: at most 60 ms with nano."""
+"""From a move of the mouse to the mask under it, drawn, in a real window: at most 60 ms with nano."""
 
 import time
 from collections.abc import Callable
