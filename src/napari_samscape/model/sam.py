@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -61,6 +62,9 @@ class Sam(nn.Module):
         As the user asked for it.
     digest : str
         SHA-256 of the weights' file; empty for a model that was not read from one.
+    precision : torch.dtype
+        Of the products in the image encoder and the mask decoder: float32 or bfloat16. Positions are always
+        encoded in float32, and what comes out is float32.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Sam(nn.Module):
         self.pad_multiple = pad
         self.name = ""
         self.digest = ""
+        self.precision = torch.float32
 
     @property
     def device(self) -> torch.device:
@@ -89,8 +94,22 @@ class Sam(nn.Module):
 
     def encode(self, images: Tensor) -> Encoded:
         """Run the image encoder on normalised pictures ``(b, 3, h, w)``."""
-        out = self.image_encoder(images)
-        return Encoded(*out) if isinstance(out, tuple) else Encoded(out)
+        with self._multiplying():
+            out = self.image_encoder(images)
+        if not isinstance(out, tuple):
+            return Encoded(self._result(out))
+        features, skips, dense = out
+        return Encoded(self._result(features), tuple(map(self._result, skips)), self._result(dense))
+
+    def _multiplying(self) -> AbstractContextManager[None]:
+        """Where products have the model's precision; float32 leaves everything as it is."""
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.precision)
+
+    def _result(self, tensor: Tensor) -> Tensor:
+        """In float32, unless the caller asked for another precision by a context of its own."""
+        return tensor if self.precision == torch.float32 else tensor.float()
 
     def decode(
         self, encoded: Encoded, prompt: PromptTensors, which: slice = MULTI, origin: Tensor | None = None
@@ -119,10 +138,11 @@ class Sam(nn.Module):
         points, labels = join_prompts(prompt.points, prompt.labels, prompt.boxes)
         sparse, dense, fine = self.prompt_encoder(points, labels, prompt.masks, grid, origin, encoded.dense)
         pe = self.prompt_encoder.dense_pe(grid, origin)
-        tokens, image, iou = self.mask_decoder.decode(encoded.features, pe, sparse, dense)
-        pixels = self.mask_decoder.upscale(image, encoded.skips, fine)
-        logits = self.mask_decoder.draw(tokens, pixels, which)
-        return logits, self.mask_decoder.estimate(iou[:, which], logits)
+        with self._multiplying():
+            tokens, image, iou = self.mask_decoder.decode(encoded.features, pe, sparse, dense)
+            pixels = self.mask_decoder.upscale(image, encoded.skips, fine)
+            logits = self._result(self.mask_decoder.draw(tokens, pixels, which))
+        return logits, self.mask_decoder.estimate(self._result(iou[:, which]), logits)
 
 
 def build_nano(config: NanoConfig | None = None) -> Sam:

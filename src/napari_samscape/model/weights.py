@@ -24,7 +24,15 @@ WRAPPERS = ("model", "state_dict", "model_state", "model_state_dict")
 PREFIXES = ("module.", "sam.")
 
 
-def load_model(name_or_path: str | Path = "nano", device: str | torch.device | None = None) -> Sam:
+#: What products of matrices may be computed in.
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_model(
+    name_or_path: str | Path = "nano",
+    device: str | torch.device | None = None,
+    precision: str = "float32",
+) -> Sam:
     """Load a model by its known name, or any checkpoint of the family by its path.
 
     The architecture is read off the names and shapes in the file: SAM's ViT-B, -L, -H, MobileSAM's
@@ -37,21 +45,27 @@ def load_model(name_or_path: str | Path = "nano", device: str | torch.device | N
         ``.safetensors`` file.
     device : str or torch.device, optional
         "cpu", "cuda", "mps" or "auto"; the CPU where left out.
+    precision : {"float32", "bfloat16"}
+        Of products of matrices. The second is faster where the processor has instructions for it, slower
+        where not, and masks differ in single pixels.
 
     Returns
     -------
     Sam
-        In evaluation mode, float32.
+        In evaluation mode; its weights are float32.
 
     Raises
     ------
     InputError
-        If there is no such name or file, or the file is no checkpoint of the family.
+        If there is no such name, file or precision, or the file is no checkpoint of the family.
     """
+    if precision not in PRECISIONS:
+        raise InputError(f"There is no precision '{precision}'; there are {' and '.join(PRECISIONS)}.")
     path = find_checkpoint(name_or_path)
     state = read_state(path)
     model = model_from_state(state, path)
     model.name = str(name_or_path)
+    model.precision = PRECISIONS[precision]
     with path.open("rb") as file:
         model.digest = hashlib.file_digest(file, "sha256").hexdigest()
     return model.to(choose_device(device)).eval()
