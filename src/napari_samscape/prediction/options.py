@@ -6,13 +6,16 @@ Needs no torch, so that a command line can show its help at once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from napari_samscape.errors import InputError
+
+AnyOptions = TypeVar("AnyOptions", "EverythingOptions", "EdgeOptions")
 
 PROMPT_SOURCES = ("auto", "grid", "dense")
 
@@ -73,7 +76,7 @@ class EverythingOptions:
         touch; not done where left out.
     prompt_source : {"auto", "grid", "dense"}
         Where the points come from: the grid, or the model's dense head, which tells inside and centre of
-        objects. "auto" takes the dense head where the model has one.
+        objects. "auto" takes the dense head where the model has one and no points of one's own are given.
     dense_inside_thresh, dense_centre_thresh : float
         Probabilities from which a cell of the dense head counts as inside an object, and as a centre.
     dense_min_distance : int
@@ -177,6 +180,8 @@ def _check_range(name: str, value: Any, limits: tuple[float, float], whole: bool
 
 
 def _checked_grids(grids: Any, layers: int) -> tuple[tuple[tuple[float, float], ...], ...]:
+    if not hasattr(grids, "__len__") or isinstance(grids, str):
+        raise InputError("The point_grids must be a list of grids, each a list of points (y, x).")
     if len(grids) != layers + 1:
         raise InputError(
             f"The option point_grids must hold {layers + 1} grids, one for the picture and one for each "
@@ -218,3 +223,33 @@ def default_options(has_dense: bool) -> EverythingOptions:
 def limits(name: str) -> tuple[float, float, bool]:
     """Smallest and largest value of an option that is a number, and whether it must be a whole one."""
     return _RANGES[name]
+
+
+def changed(defaults: AnyOptions, changes: AnyOptions | Mapping[str, Any] | None) -> AnyOptions:
+    """Options of which some are changed.
+
+    Parameters
+    ----------
+    defaults : EverythingOptions or EdgeOptions
+    changes : the same, mapping or None
+        All of them; or values by name, and the defaults for the rest.
+
+    Raises
+    ------
+    InputError
+        If there is no option of a name, or its value is out of range.
+    """
+    if changes is None or isinstance(changes, type(defaults)):
+        return changes or defaults
+    names = option_names(type(defaults))
+    if not isinstance(changes, Mapping):
+        raise InputError(f"Options are {type(defaults).__name__} or values by name; these are {changes!r}.")
+    for name in changes:
+        if name not in names:
+            raise InputError(f"There is no option '{name}' here; there are {', '.join(names)}.")
+    return replace(defaults, **changes)
+
+
+def option_names(kind: type[EverythingOptions] | type[EdgeOptions]) -> tuple[str, ...]:
+    """Names of all options, in order."""
+    return tuple(field.name for field in fields(kind))
