@@ -2,8 +2,8 @@
 
 python benchmarks/report.py [--model nano] [--limit 12] [--clicks 3] [--data ../shared/data]
 
-The file is written anew after each row. What was not measured, because the run was stopped or was not asked to,
-is said to be so.
+The file is written anew after each row. What was not measured (the run was stopped, or not asked to) is said
+to be so.
 """
 
 from __future__ import annotations
