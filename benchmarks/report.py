@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import prompt_counts  # beside this file, as speed
 import torch
-from speed import speed_table  # beside this file
+from speed import speed_table
 
 from napari_samscape import load_model
 from napari_samscape.evaluation.baselines import Baseline
@@ -46,6 +47,7 @@ TITLES = {
     "everything": "Everything, without prompts",
     "edges": "Edges, against boundaries that humans drew",
 }
+PROMPTS = "Everything, by the number of prompts"
 CALIBRATION = "Predicted against true IoU, one click"
 TIME = "Time"
 MISSING = "not measured"
@@ -130,6 +132,20 @@ def measure(
     return rows
 
 
+def measure_prompts(options: argparse.Namespace, report: Report, model: ModelMethod) -> None:
+    """Grid beside learned prompts, in a table and a picture."""
+    drawn = report.path.with_name("prompt_counts.svg")
+
+    def tell(rows: list[dict[str, Any]]) -> None:
+        drawn.write_text(prompt_counts.picture(rows))
+        report.put(
+            PROMPTS, [*prompt_counts.table(rows), "", f"![AP50 by the number of prompts]({drawn.name})"]
+        )
+
+    datasets = [open_dataset(options.data / name).first(options.limit) for name in prompt_counts.SETS]
+    prompt_counts.measure(model.model, datasets, tell)
+
+
 def draw_calibration(report: Report, rows: Sequence[dict[str, Any]]) -> None:
     """Draw the model's predicted against true IoU, a curve for each data set."""
     picture = report.path.with_name("calibration.svg")
@@ -145,14 +161,15 @@ def main() -> None:
     parser.add_argument("--edge-limit", type=int, default=None, help="pictures for edges, else --limit")
     parser.add_argument("--clicks", type=int, default=9)
     parser.add_argument("--thresholds", type=int, default=99, help="at which edge maps are cut")
-    parser.add_argument("--protocols", nargs="+", default=list(TITLES), choices=list(TITLES))
+    known = [*TITLES, "prompts"]
+    parser.add_argument("--protocols", nargs="+", default=known, choices=known)
     parser.add_argument("--view", default="auto", choices=("auto", "whole", "window"))
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
     model = ModelMethod(load_model(options.model), options.view)
     command = " ".join(["python benchmarks/report.py", *sys.argv[1:]])
-    report = Report(options.out, heading(command), (*TITLES.values(), CALIBRATION, TIME))
+    report = Report(options.out, heading(command), (*TITLES.values(), PROMPTS, CALIBRATION, TIME))
     report.put(TIME, speed_table(model.model, options.data))
     for protocol in (name for name in TITLES if name in options.protocols):
         if protocol == "edges":
@@ -161,6 +178,8 @@ def main() -> None:
         rows = measure(options, report, protocol, SPLITS, [model, Baseline()])
         if protocol == "point":
             draw_calibration(report, rows[::2])
+    if "prompts" in options.protocols:
+        measure_prompts(options, report, model)
     print(options.out)
 
 

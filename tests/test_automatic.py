@@ -289,6 +289,13 @@ def test_rounds_end_when_nothing_is_left_to_ask() -> None:
     assert len(seer.asked) == 4
 
 
+@pytest.mark.parametrize("most", [1, 3, 4])
+def test_no_more_dense_points_are_asked_than_allowed(most: int) -> None:
+    seer = Seer(has_dense=True, no_centre=(40,))
+    found = everything(seer, FOUR, replace(DENSE, dense_max_points=most))
+    assert len(seer.asked) == len(found) == most
+
+
 def test_what_is_refused_is_not_asked_at_the_same_place_again() -> None:
     seer = Seer(has_dense=True, blind=(10,))
     image = painted((64, 64, 7, 10))

@@ -53,7 +53,7 @@ def test_what_is_measured_stands_in_its_section_and_the_rest_is_said_to_be_missi
     monkeypatch.chdir(tmp_path)
     report.main()
     written = sections(Path("REPORT.md"))
-    assert list(written) == [*report.TITLES.values(), report.CALIBRATION, report.TIME]
+    assert list(written) == [*report.TITLES.values(), report.PROMPTS, report.CALIBRATION, report.TIME]
     table = written[report.TITLES["everything"]]
     assert table.count("| 0.500 |") == 4
     assert "not measured" not in table
@@ -82,3 +82,27 @@ def test_a_run_that_is_stopped_keeps_its_rows(
         ["| b/val", "nano", "not measured"],
         ["| b/val", "baseline", "not measured"],
     ]
+
+
+def test_prompts_are_counted_by_source_and_drawn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import prompt_counts
+    from test_automatic import FOUR, Seer
+
+    from napari_samscape.evaluation.datasets import Dataset, sample_from_labels
+
+    colours = FOUR[..., 0].astype(int)
+    dataset = Dataset("discs", (lambda: sample_from_labels("discs", FOUR, colours),))
+    seen: list[int] = []
+    rows = prompt_counts.measure(Seer(has_dense=True), [dataset], lambda rows: seen.append(len(rows)))
+    assert seen == list(range(1, 9))
+    assert [(row["source"], row["most"], row["prompts"]) for row in rows] == [
+        ("grid", "4 x 4", 16),
+        ("grid", "8 x 8", 64),
+        ("grid", "16 x 16", 256),
+        ("grid", "32 x 32", 1024),
+        *[("dense head", most, 4) for most in ("16", "64", "256", "no limit")],
+    ]
+    assert rows[-1]["ap50"] == rows[-1]["recall50"] == 1
+    assert prompt_counts.table(rows)[6].startswith("| discs | dense head | 16 | 4 | 1.000 | 1.000 |")
+    assert prompt_counts.picture(rows).count("<polyline") == 2

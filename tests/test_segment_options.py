@@ -38,6 +38,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "dense_centre_thresh": ("0.2", 0.2),
     "dense_min_distance": ("3", 3),
     "dense_rounds": ("2", 2),
+    "dense_max_points": ("50", 50),
 }
 
 

@@ -37,6 +37,7 @@ HELP = {
     "dense_centre_thresh": "Probability from which the dense head sees the centre of an object.",
     "dense_min_distance": "Cells of the dense head between two points.",
     "dense_rounds": "Rounds of points where the head sees objects but no mask was found.",
+    "dense_max_points": "No more points than this from the dense head; the likeliest are asked first.",
 }
 _METAVARS = {"prompt_source": "|".join(PROMPT_SOURCES), "point_grids": "FILE.json"}
 

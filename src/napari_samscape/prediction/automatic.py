@@ -179,7 +179,8 @@ def _ask_grid(view: _View, steps: _Steps) -> list[Instance]:
 
 def _ask_dense(view: _View, steps: _Steps) -> list[Instance]:
     """Centres first, then what they missed, until nothing new is found."""
-    points = dense_points(view.embedding, view.options)
+    most = view.options.dense_max_points
+    points = dense_points(view.embedding, view.options)[:most]
     asked = points[:0]
     found: list[Instance] = []
     for _ in range(view.options.dense_rounds):
@@ -192,7 +193,7 @@ def _ask_dense(view: _View, steps: _Steps) -> list[Instance]:
             new += _candidates(view, batch)
         found = _without_doubles(found + new, view.options)
         asked = np.concatenate([asked, points])
-        points = missed_points(view.embedding, view.options, found, asked)
+        points = missed_points(view.embedding, view.options, found, asked)[: most - len(asked)]
         steps.advance("Asked the likely places")
     return found
 

@@ -37,6 +37,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "dense_centre_thresh": (0, 1, False),
     "dense_min_distance": (1, math.inf, True),
     "dense_rounds": (1, 100, True),
+    "dense_max_points": (1, math.inf, True),
 }
 
 
@@ -84,6 +85,8 @@ class EverythingOptions:
     dense_rounds : int
         After the centres, points are laid where it is 'inside' but no mask was found, up to this many
         rounds in all.
+    dense_max_points : int
+        No more points than this, over all rounds of a picture or crop; the likeliest are asked first.
 
     Raises
     ------
@@ -114,6 +117,7 @@ class EverythingOptions:
     dense_centre_thresh: float = 0.3
     dense_min_distance: int = 2
     dense_rounds: int = 3
+    dense_max_points: int = 10_000
 
     def __post_init__(self) -> None:
         for name, (low, high, whole) in _RANGES.items():

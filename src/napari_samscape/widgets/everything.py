@@ -129,6 +129,12 @@ FURTHER = (
         "After the centres, points are laid where objects seem to be but no mask was found, up to this many "
         "rounds in all.",
     ),
+    Field(
+        "dense_max_points",
+        "Most points",
+        "No more points than this are asked, over all rounds; the likeliest first.",
+        step=100,
+    ),
 )
 
 
