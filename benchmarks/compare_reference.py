@@ -1,4 +1,4 @@
-"""Time this package against the reference, segment-anything 1.0, in turns on one machine; compare their masks.
+"""Time this package against the reference, segment-anything 1.0, in turns, and compare their masks.
 
     python benchmarks/compare_reference.py [--quick] [--json] [--runs 3] [--threads 2]
 
@@ -8,10 +8,10 @@ nano.
 
 The reference gets a virtual environment of its own in the user's cache folder (or --environment), with
 segment-anything and the torchvision that belongs to this environment's torch. Torch, numpy and Pillow are
-this environment's, so that both sides compute with the same. The usual torchvision has a compiled part that wants
-CUDA, gigabytes of it; where it does not fit, the suppression of overlapping boxes, all that is used of it, is
-done by a few lines of ours, and the result says so. With --packages others are installed, torch among them:
-'segment-anything==1.0 torch==2.9.1 torchvision==0.24.1'.
+this environment's, so that both sides compute with the same. The usual torchvision has a compiled part that
+wants CUDA, gigabytes of it; where it does not fit, the suppression of overlapping boxes, all that is used of
+it, is done by a few lines of ours, and the result says so. With --packages others are installed, torch among
+them: 'segment-anything==1.0 torch==2.9.1 torchvision==0.24.1'.
 
 With --json the last line is JSON: speed-ups (reference / ours, medians); everything_memory_ratio (ours /
 reference, peak of the whole process); and for nano the mean IoU of matched masks, and how many there are.
@@ -28,6 +28,7 @@ import sysconfig
 import tempfile
 import venv
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ class Side:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            sys.exit(f"The side '{self.name}' failed (exit code {self._process.wait()}); see above.")
+            self.close()
+            sys.exit(f"The side '{self.name}' failed (exit code {self._process.returncode}); see above.")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -107,6 +109,8 @@ def reference_python(folder: Path, packages: str | None) -> Path:
     told = f"{torch.__version__} {' '.join(wanted)}"
     if note.exists() and note.read_text() == told:
         return python
+    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
+        sys.exit(f"The folder {folder} holds something else than a virtual environment; name another one.")
     print(f"Setting up {folder} with {' and '.join(wanted)}.", file=sys.stderr)
     venv.create(folder, with_pip=True, clear=True)
     # Without what they depend on, which is this environment's; torchvision would bring a torch of its own.
@@ -233,11 +237,11 @@ def measure(options: argparse.Namespace, python: Path, folder: Path) -> dict[str
         (lambda *sides: time_everything(*sides, options.everything_runs), sam | batched, sam),
         (compare_masks, nano, nano),
     ):
-        sides = Side("ours", sys.executable, ours, folder), Side("reference", python, theirs, folder)
-        figures |= work(*sides)
-        figures["reference_nms"] = sides[1].nms
-        for side in sides:
-            side.close()
+        with (
+            closing(Side("ours", sys.executable, ours, folder)) as one,
+            closing(Side("reference", python, theirs, folder)) as other,
+        ):
+            figures |= work(one, other) | {"reference_nms": other.nms}
     about = {"model": "mini" if options.quick else "vit_b", "threads": options.threads}
     return figures | about | {"torch": torch.__version__}
 
