@@ -1,6 +1,9 @@
 """Measure a model on the validation splits and write REPORT.md; nothing in it is typed by hand.
 
 python benchmarks/report.py [--model nano] [--limit 12] [--clicks 3] [--data ../shared/data]
+
+The file is written anew after each row. What was not measured (the run was stopped, or not asked to) is said
+to be so.
 """
 
 from __future__ import annotations
@@ -9,20 +12,24 @@ import argparse
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import prompt_counts  # beside this file, as speed
 import torch
-from speed import speed_table  # beside this file
+from speed import speed_table
 
 from napari_samscape import load_model
 from napari_samscape.evaluation.baselines import Baseline
 from napari_samscape.evaluation.datasets import open_dataset
 from napari_samscape.evaluation.edge_baselines import Canny, Sobel
-from napari_samscape.evaluation.methods import ModelMethod
+from napari_samscape.evaluation.methods import EdgeMethod, Method, ModelMethod
 from napari_samscape.evaluation.report import calibration_svg, markdown
 from napari_samscape.evaluation.run import evaluate
+from napari_samscape.scaling.pieces import written_whole
 
 HERE = Path(__file__).resolve().parent
 SPLITS = (
@@ -38,7 +45,32 @@ TITLES = {
     "point": "One click on each object's middle",
     "box": "Each object's box",
     "everything": "Everything, without prompts",
+    "edges": "Edges, against boundaries that humans drew",
 }
+PROMPTS = "Everything, by the number of prompts"
+CALIBRATION = "Predicted against true IoU, one click"
+TIME = "Time"
+MISSING = "not measured"
+
+
+@dataclass
+class Report:
+    """A file of sections, written whenever one of them changes."""
+
+    path: Path
+    head: Sequence[str]
+    titles: Iterable[str]
+    sections: dict[str, Sequence[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sections = {title: [f"{MISSING.capitalize()} in this run."] for title in self.titles}
+
+    def put(self, title: str, lines: Sequence[str]) -> None:
+        """Put the lines of a section in place of what it had."""
+        self.sections[title] = lines
+        body = [line for name, text in self.sections.items() for line in (f"## {name}", "", *text, "")]
+        with written_whole(self.path) as file:
+            file.write("\n".join([*self.head, *body]).encode())
 
 
 def processor() -> str:
@@ -61,6 +93,7 @@ def heading(command: str) -> list[str]:
         f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; commit {commit.stdout.strip() or 'unknown'}",
         f"- Machine: {processor()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, "
         f"torch {torch.__version__}",
+        "- Written anew after each row: a run that was stopped shows what it had and says what is missing.",
         "- Validation splits. `baseline` needs no learning: Otsu and a distance-transform watershed for",
         "  everything, the filled box for boxes, a flood by local threshold for points. Times on a shared",
         "  machine are rough.",
@@ -69,59 +102,84 @@ def heading(command: str) -> list[str]:
 
 
 def measure(
-    options: argparse.Namespace, model: ModelMethod
-) -> tuple[list[str], dict[str, list[dict[str, Any]]]]:
-    """Tables of all protocols, and the model's figures for each."""
-    lines: list[str] = []
-    kept: dict[str, list[dict[str, Any]]] = {}
-    for protocol in (name for name in TITLES if name in options.protocols):
-        title, rows = TITLES[protocol], []
-        for split in SPLITS:
-            dataset = open_dataset(options.data / split).first(options.limit)
-            for method in (model, Baseline()):
-                print(f"{protocol}: {split}, {method.name}", file=sys.stderr, flush=True)
-                rows.append(evaluate(dataset, method, protocol, clicks=options.clicks))
-        kept[protocol] = rows[::2]
-        lines += [f"## {title}", "", markdown(rows), ""]
-    return lines, kept
+    options: argparse.Namespace,
+    report: Report,
+    protocol: str,
+    splits: Sequence[str],
+    methods: Sequence[Method | EdgeMethod],
+) -> list[dict[str, Any]]:
+    """Fill a table row by row; gives its rows."""
+    limit = (options.edge_limit if protocol == "edges" else None) or options.limit
+    said = []
+    if protocol == "edges":
+        cuts = f"BSDS500's measure at {options.thresholds} thresholds"
+        said = [f"{cuts}; scikit-image's defaults; nothing was ever tuned on these pictures.", ""]
+    asked = [(split, method) for split in splits for method in methods]
+    rows: list[dict[str, Any]] = [
+        {
+            "protocol": protocol,
+            "dataset": split.removesuffix(".zip"),
+            "model": method.name,
+            "pictures": MISSING,
+        }
+        for split, method in asked
+    ]
+    for number, (split, method) in enumerate(asked):
+        print(f"{protocol}: {split}, {method.name}", file=sys.stderr, flush=True)
+        dataset = open_dataset(options.data / split).first(limit)
+        rows[number] = evaluate(dataset, method, protocol, clicks=options.clicks, levels=options.thresholds)
+        report.put(TITLES[protocol], [*said, markdown(rows)])
+    return rows
 
 
-def measure_edges(options: argparse.Namespace, model: ModelMethod) -> list[str]:
-    """The table of edge maps against humans' boundaries; nothing was ever tuned on these pictures."""
-    dataset = open_dataset(options.data / BOUNDARIES).first(options.edge_limit or options.limit)
-    rows = []
-    for method in (model, Sobel(), Canny()):
-        print(f"edges: {BOUNDARIES}, {method.name}", file=sys.stderr, flush=True)
-        rows.append(evaluate(dataset, method, "edges", levels=options.thresholds))
-    said = f"BSDS500's measure at {options.thresholds} thresholds; scikit-image's defaults, nothing tuned."
-    return ["## Edges, against boundaries that humans drew", "", said, "", markdown(rows), ""]
+def measure_prompts(options: argparse.Namespace, report: Report, model: ModelMethod) -> None:
+    """Grid beside learned prompts, in a table and a picture."""
+    drawn = report.path.with_name("prompt_counts.svg")
+
+    def tell(rows: list[dict[str, Any]]) -> None:
+        drawn.write_text(prompt_counts.picture(rows))
+        report.put(
+            PROMPTS, [*prompt_counts.table(rows), "", f"![AP50 by the number of prompts]({drawn.name})"]
+        )
+
+    datasets = [open_dataset(options.data / name).first(options.limit) for name in prompt_counts.SETS]
+    prompt_counts.measure(model.model, datasets, tell)
+
+
+def draw_calibration(report: Report, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw the model's predicted against true IoU, a curve for each data set."""
+    picture = report.path.with_name("calibration.svg")
+    picture.write_text(calibration_svg({row["dataset"]: row["calibration"] for row in rows}))
+    report.put(CALIBRATION, [f"![Calibration]({picture.name})"])
 
 
 def main() -> None:
-    """Measure, then write."""
+    """Measure, and write as it goes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--limit", type=int, default=None, help="pictures of each split")
     parser.add_argument("--edge-limit", type=int, default=None, help="pictures for edges, else --limit")
     parser.add_argument("--clicks", type=int, default=9)
     parser.add_argument("--thresholds", type=int, default=99, help="at which edge maps are cut")
-    protocols = [*TITLES, "edges"]
-    parser.add_argument("--protocols", nargs="+", default=protocols, choices=protocols)
+    known = [*TITLES, "prompts"]
+    parser.add_argument("--protocols", nargs="+", default=known, choices=known)
     parser.add_argument("--view", default="auto", choices=("auto", "whole", "window"))
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
     model = ModelMethod(load_model(options.model), options.view)
-    speed = ["## Time", "", *speed_table(model.model, options.data), ""]
-    lines, kept = measure(options, model)
-    if "edges" in options.protocols:
-        lines += measure_edges(options, model)
-    if "point" in kept:
-        picture = options.out.with_name("calibration.svg")
-        picture.write_text(calibration_svg({row["dataset"]: row["calibration"] for row in kept["point"]}))
-        lines += ["## Predicted against true IoU, one click", "", f"![Calibration]({picture.name})", ""]
     command = " ".join(["python benchmarks/report.py", *sys.argv[1:]])
-    options.out.write_text("\n".join(heading(command) + lines + speed))
+    report = Report(options.out, heading(command), (*TITLES.values(), PROMPTS, CALIBRATION, TIME))
+    report.put(TIME, speed_table(model.model, options.data))
+    for protocol in (name for name in TITLES if name in options.protocols):
+        if protocol == "edges":
+            measure(options, report, protocol, [BOUNDARIES], [model, Sobel(), Canny()])
+            continue
+        rows = measure(options, report, protocol, SPLITS, [model, Baseline()])
+        if protocol == "point":
+            draw_calibration(report, rows[::2])
+    if "prompts" in options.protocols:
+        measure_prompts(options, report, model)
     print(options.out)
 
 

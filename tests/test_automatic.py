@@ -289,6 +289,13 @@ def test_rounds_end_when_nothing_is_left_to_ask() -> None:
     assert len(seer.asked) == 4
 
 
+@pytest.mark.parametrize("most", [1, 3, 4])
+def test_no_more_dense_points_are_asked_than_allowed(most: int) -> None:
+    seer = Seer(has_dense=True, no_centre=(40,))
+    found = everything(seer, FOUR, replace(DENSE, dense_max_points=most))
+    assert len(seer.asked) == len(found) == most
+
+
 def test_what_is_refused_is_not_asked_at_the_same_place_again() -> None:
     seer = Seer(has_dense=True, blind=(10,))
     image = painted((64, 64, 7, 10))
@@ -440,6 +447,21 @@ def test_points_come_from_the_dense_head_only_where_there_is_one() -> None:
     with_head = Seer(has_dense=True)
     everything(with_head, FOUR, GRID)
     assert len(with_head.asked) == 64
+
+
+def test_points_of_ones_own_are_asked_instead_of_the_dense_head() -> None:
+    seer = Seer(has_dense=True)
+    everything(seer, FOUR, {"point_grids": [[(0.5, 0.5), (0.1, 0.1)]]})
+    assert len(seer.asked) == 2
+
+
+@pytest.mark.parametrize("has_dense", [False, True])
+def test_options_given_by_name_change_the_models_own(has_dense: bool) -> None:
+    seers = Seer(has_dense=has_dense), Seer(has_dense=has_dense)
+    by_name = everything(seers[0], FOUR, {"prompt_source": "grid", "points_per_side": 4})
+    options = replace(default_options(has_dense), prompt_source="grid", points_per_side=4)
+    assert [item.box for item in by_name] == [item.box for item in everything(seers[1], FOUR, options)]
+    assert len(seers[0].asked) == 16
 
 
 DENSE_ONLY = EverythingOptions(prompt_source="dense")

@@ -120,6 +120,7 @@ def test_json_of_segment_says_what_was_done(picture: Path) -> None:
         "note": None,
         "objects_file": None,
         "failed": [],
+        "options": {},
     }
 
 

@@ -148,6 +148,7 @@ class TestEverything:
 
         figures = evaluate(dataset(), Inventor(), "everything")
         assert figures["ap50"] == pytest.approx(1 / 3)
+        assert figures["recall50"] == pytest.approx(1 / 2)
         assert figures["count_error"] == 0
 
     def test_what_lies_in_an_ignored_region_is_not_judged(self) -> None:

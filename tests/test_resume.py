@@ -221,6 +221,10 @@ OTHERS = {
     "tile": ({"tile": 80}, r"another tile \(80 instead of 64\)"),
     "object size": ({"object_size": 10}, r"another object_size \(10 instead of null\)"),
     "mode": ({"mode": "edges"}, r'another mode \("edges" instead of "everything"\)'),
+    "options": (
+        {"options": {"points_per_side": 8}},
+        r'another points_per_side \(8 instead of "default"\)',
+    ),
     "model": ({"model": "bright"}, r'another model \("bright" instead of "nano"\)'),
 }
 
@@ -237,6 +241,13 @@ def test_another_setting_is_refused_by_its_name(what: str) -> None:
     assert 0 < tiles_looked_at() < TILES, "the work was lost"
     with pytest.raises(InputError, match=f"exists already, made with {sentence}; add --overwrite"):
         run(job(**options))
+
+
+def test_an_option_that_is_left_out_is_another_setting_too() -> None:
+    run(job(options={"mask_nms_thresh": None}))
+    with pytest.raises(InputError, match=r'another mask_nms_thresh \("default" instead of null\)'):
+        run(JOB)
+    assert run(job(options={"mask_nms_thresh": None})).note == "This job was finished before."
 
 
 def test_the_work_of_another_job_is_thrown_away_if_that_is_asked_for() -> None:

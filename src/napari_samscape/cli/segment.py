@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_samscape.cli.app import NOT_ALL, AsJson, app, print_json, progress_bar
+from napari_samscape.cli.options import takes_options
 from napari_samscape.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ class Nested(StrEnum):
     wholes = "wholes"
 
 
+PROMPTS, OUTPUTS, TILES = "What to look for", "Outputs", "Large pictures"  # groups of --help
+
+
 @app.command()
+@takes_options
 def segment(  # noqa: PLR0913  (a command's options are its parameters)
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, OME-TIFF, Zarr or OME-Zarr.")
@@ -43,53 +48,82 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     ],
     model: Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")] = "nano",
     mode: Annotated[
-        Mode | None, typer.Option(help="Where left out: prompts if there are any, else everything.")
+        Mode | None,
+        typer.Option(
+            help="Where left out: prompts if there are any, else everything.", rich_help_panel=PROMPTS
+        ),
     ] = None,
     points: Annotated[
-        str | None, typer.Option(metavar="Y,X;…", help="Clicks on one object, in pixels.")
+        str | None,
+        typer.Option(metavar="Y,X;…", help="Clicks on one object, in pixels.", rich_help_panel=PROMPTS),
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(metavar="1,0,…", help="1 inside, 0 outside; one per point. [default: all 1]")
+        str | None,
+        typer.Option(
+            metavar="1,0,…",
+            help="1 inside, 0 outside; one per point. [default: all 1]",
+            rich_help_panel=PROMPTS,
+        ),
     ] = None,
     boxes: Annotated[
         str | None,
         typer.Option(
             metavar="Y0,X0,Y1,X1;…|FILE",
             help="One object per box, in pixels; or a file: .json (COCO), .csv (y0,x0,y1,x1) or .geojson.",
+            rich_help_panel=PROMPTS,
         ),
     ] = None,
     detector: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Finds the boxes: blobs, otsu, transformers:MODEL, or an installed one."
+            metavar="NAME",
+            help="Finds the boxes: blobs, otsu, transformers:MODEL, or an installed one.",
+            rich_help_panel=PROMPTS,
         ),
     ] = None,
     nested: Annotated[
-        Nested, typer.Option(help="Of masks within masks in everything-mode: all, only parts, or wholes.")
+        Nested,
+        typer.Option(
+            help="Of masks within masks in everything-mode: all, only parts, or wholes.",
+            rich_help_panel=PROMPTS,
+        ),
     ] = Nested.all,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     overlay: Annotated[
-        str | None, typer.Option(metavar="PNG", help="Draw the outlines into a picture.")
+        str | None,
+        typer.Option(metavar="PNG", help="Draw the outlines into a picture.", rich_help_panel=OUTPUTS),
     ] = None,
     objects: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
             help="Objects one by one, overlaps and all: .json (COCO), .csv (table) or .geojson (outlines).",
+            rich_help_panel=OUTPUTS,
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=OUTPUTS)
+    ] = False,
     thin: Annotated[
-        bool, typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.")
+        bool,
+        typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.", rich_help_panel=OUTPUTS),
     ] = True,
     tile: Annotated[
-        int | None, typer.Option(help="Longest side of a tile, in pixels. [default: what the model sees]")
+        int | None,
+        typer.Option(
+            help="Longest side of a tile, in pixels. [default: what the model sees]", rich_help_panel=TILES
+        ),
     ] = None,
-    halo: Annotated[int | None, typer.Option(help="How far tiles overlap into each other.")] = None,
+    halo: Annotated[
+        int | None, typer.Option(help="How far tiles overlap into each other.", rich_help_panel=TILES)
+    ] = None,
     object_size: Annotated[
-        int | None, typer.Option(help="Longest side of usual objects; the halo follows from it.")
+        int | None,
+        typer.Option(help="Longest side of usual objects; the halo follows from it.", rich_help_panel=TILES),
     ] = None,
     as_json: AsJson = False,
+    *,
+    options: dict[str, Any],
 ) -> None:
     """Find objects in a picture and write them as labels.
 
@@ -99,6 +133,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     Everything in the picture, with the bundled model:
 
         samscape segment cells.tif cells_labels.ome.zarr --overlay cells.png
+
+    The same with a grid of points, asked again in crops for small objects, and less strict:
+
+        samscape segment cells.tif out.tif --prompt-source grid --crop-n-layers 1 --pred-iou-thresh 0.6
 
     The object under a click, but not what is under another one:
 
@@ -146,6 +184,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         tile=tile,
         halo=halo,
         object_size=object_size,
+        options=options,
     )
     with progress_bar() as progress:
         result = run(job, progress)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from napari_samscape.evaluation.drawing import Axis, curves_svg
+
 Figures = Mapping[str, Any]
 
 # Key of `run.evaluate`'s figures, and what stands over the column.
@@ -76,40 +78,12 @@ def calibration_svg(curves: Mapping[str, Sequence[Figures]], side: int = 360) ->
     side : int
         Of the square, in pixels; the legend is on its right.
     """
-    colours = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#777777")
-    margin = 40
-
-    def place(x: float, y: float) -> str:
-        return f"{margin + x * side:.1f},{margin + (1 - y) * side:.1f}"
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{side + margin + 200}" height="{side + 2 * margin}" '
-        'font-family="sans-serif" font-size="12">',
-        '<rect width="100%" height="100%" fill="white"/>',
-        f'<rect x="{margin}" y="{margin}" width="{side}" height="{side}" fill="none" stroke="#999"/>',
-        f'<polyline points="{place(0, 0)} {place(1, 1)}" fill="none" stroke="#bbb" stroke-dasharray="4"/>',
-        f'<text x="{margin + side / 2}" y="{side + margin + 30}" text-anchor="middle">predicted IoU</text>',
-        f'<text transform="translate(14 {margin + side / 2}) rotate(-90)" text-anchor="middle">'
-        "true IoU</text>",
-    ]
-    for tick in (0, 0.5, 1):
-        x, y = place(tick, tick).split(",")
-        parts.append(f'<text x="{x}" y="{side + margin + 15}" text-anchor="middle">{tick:g}</text>')
-        parts.append(f'<text x="{margin - 5}" y="{y}" text-anchor="end">{tick:g}</text>')
-    for index, (name, bins) in enumerate(curves.items()):
-        colour = colours[index % len(colours)]
-        places = [place(one["predicted"], one["true"]) for one in bins]
-        parts.append(
-            f'<polyline points="{" ".join(places)}" fill="none" stroke="{colour}" stroke-width="2"/>'
-        )
-        parts += [
-            f'<circle cx="{where.split(",")[0]}" cy="{where.split(",")[1]}" r="3" fill="{colour}">'
-            f"<title>{one['n']} objects</title></circle>"
-            for where, one in zip(places, bins, strict=True)
-        ]
-        y = f"{margin + 15 + 18 * index}"
-        parts.append(f'<text x="{side + margin + 12}" y="{y}" fill="{colour}">{_escaped(name)}</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    places = {
+        name: [(one["predicted"], one["true"], f"{one['n']} objects") for one in bins]
+        for name, bins in curves.items()
+    }
+    ticks = {"0": 0.0, "0.5": 0.5, "1": 1.0}
+    return curves_svg(places, Axis("predicted IoU", ticks), Axis("true IoU", ticks), side, diagonal=True)
 
 
 def _cell(row: Figures, key: str) -> str:
@@ -125,7 +99,3 @@ def _cell(row: Figures, key: str) -> str:
     if key in ("seconds_per_image", "count_error"):
         return f"{value:.2f}"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

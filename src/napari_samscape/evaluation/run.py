@@ -70,9 +70,10 @@ def evaluate(
         and true IoU; ``calibration``. Point: ``oracle_iou``, ``iou_clicks``. Box: ``jittered_iou``.
         Everything: ``ap50`` (to which ``ci95`` belongs), ``ap75`` and ``ap``, the mean over IoU .5 to .95, of
         TP / (TP + FP + FN) with counts of all pictures together, as StarDist has it; the same with a mean
-        over the pictures, as DSB 2018 had it, in ``ap50_per_picture`` and so on; ``coco_ap``; ``aji``, the
-        mean aggregated Jaccard index; ``count_error``, the mean absolute difference of the numbers of objects
-        in a picture, and ``count_error_relative``, their sum over the number of objects.
+        over the pictures, as DSB 2018 had it, in ``ap50_per_picture`` and so on; ``recall50``, TP / (TP + FN)
+        at IoU .5; ``coco_ap``; ``aji``, the mean aggregated Jaccard index; ``count_error``, the mean absolute
+        difference of the numbers of objects in a picture, and ``count_error_relative``, their sum over the
+        number of objects.
         Edges: ``ods`` (to which ``ci95`` belongs), ``ois``, ``ap``, ``r50`` and more, see
         `boundaries.boundary_figures`; ``n`` counts the humans' drawings, ``thresholds`` the cuts.
         A figure that cannot be had is None.
@@ -182,6 +183,7 @@ def _everything_figures(records: Sequence[Record]) -> dict[str, Any]:
         "ap50": float(pooled[0]),
         "ap75": float(pooled[at75]),
         "ap": float(pooled.mean()),
+        "recall50": float(matches[:, 0].sum() / true.sum()),
         **_interval(len(records), hits, union),
         "ap50_per_picture": float(mean[0]),
         "ap75_per_picture": float(mean[at75]),

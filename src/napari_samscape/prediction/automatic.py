@@ -6,7 +6,7 @@ one at a time and only where it is, and what stays is packed into its bounding b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from napari_samscape.prediction.instances import (
     mask_nms,
     stability_score,
 )
-from napari_samscape.prediction.options import EverythingOptions, default_options
+from napari_samscape.prediction.options import EverythingOptions, changed, default_options
 from napari_samscape.prediction.predict import decode_points, embed
 from napari_samscape.prediction.types import Embedding, Instance, Instances
 
@@ -75,7 +75,7 @@ class _Steps:
 def everything(
     model: Sam,
     pixels: NDArray[Any],
-    options: EverythingOptions | None = None,
+    options: EverythingOptions | Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Instances:
     """Find all objects in a picture.
@@ -86,8 +86,8 @@ def everything(
     pixels : ndarray, shape (y, x) or (y, x, c)
         Any real dtype; a part of a larger picture should come as uint8 RGB, made by ``to_rgb`` with the
         limits of the whole.
-    options : EverythingOptions, optional
-        `default_options` for this kind of model where left out.
+    options : EverythingOptions or mapping, optional
+        `default_options` for this kind of model where left out; a mapping names those that are changed.
     progress : callable, optional
         Called as ``progress(done, total, text)``; the total is known from the second call on. Raise from it
         to cancel.
@@ -100,7 +100,8 @@ def everything(
     Raises
     ------
     InputError
-        If this is no two-dimensional picture, or the options ask for a dense head that the model lacks.
+        If this is no two-dimensional picture, an option is unknown or out of range, or a dense head is asked
+        for that the model lacks.
 
     Notes
     -----
@@ -112,26 +113,29 @@ def everything(
         return Instances((), shape)
     steps = _Steps(progress)
     embedding = embed(model, rgb)
-    options = _settled(options, embedding, model)
-    crops = crop_boxes(shape, options.crop_n_layers, options.crop_overlap_ratio)
-    steps.total = sum(_steps_in_layer(layer, options) for _, layer in crops)
+    settled = _settled(options, embedding, model)
+    crops = crop_boxes(shape, settled.crop_n_layers, settled.crop_overlap_ratio)
+    steps.total = sum(_steps_in_layer(layer, settled) for _, layer in crops)
     found: list[list[Instance]] = []
     for index, (box, layer) in enumerate(crops):
         if index:
             embedding = embed(model, np.ascontiguousarray(rgb[box[0] : box[2], box[1] : box[3]]))
-        found.append(_look_at(_View(model, embedding, box, layer, shape, options), steps))
-    items = _merged(found, [box for box, _ in crops], options)
-    if options.min_mask_region_area > 0:
-        items = _without_small_regions(items, shape, options)
+        found.append(_look_at(_View(model, embedding, box, layer, shape, settled), steps))
+    items = _merged(found, [box for box, _ in crops], settled)
+    if settled.min_mask_region_area > 0:
+        items = _without_small_regions(items, shape, settled)
     return Instances(tuple(sorted(items, key=lambda item: -item.predicted_iou)), shape)
 
 
-def _settled(options: EverythingOptions | None, embedding: Embedding, model: Sam) -> EverythingOptions:
+def _settled(
+    given: EverythingOptions | Mapping[str, Any] | None, embedding: Embedding, model: Sam
+) -> EverythingOptions:
     """Options in which nothing is left to choose."""
     has_dense = embedding.dense is not None
-    options = options or default_options(has_dense)
+    options = changed(default_options(has_dense), given)
     if options.prompt_source == "auto":
-        return replace(options, prompt_source="dense" if has_dense else "grid")
+        asks_dense = has_dense and options.point_grids is None
+        return replace(options, prompt_source="dense" if asks_dense else "grid")
     if options.prompt_source == "dense" and not has_dense:
         raise InputError(
             f"The model '{model.name}' has no dense head to take points from; "
@@ -175,7 +179,8 @@ def _ask_grid(view: _View, steps: _Steps) -> list[Instance]:
 
 def _ask_dense(view: _View, steps: _Steps) -> list[Instance]:
     """Centres first, then what they missed, until nothing new is found."""
-    points = dense_points(view.embedding, view.options)
+    most = view.options.dense_max_points
+    points = dense_points(view.embedding, view.options)[:most]
     asked = points[:0]
     found: list[Instance] = []
     for _ in range(view.options.dense_rounds):
@@ -188,7 +193,7 @@ def _ask_dense(view: _View, steps: _Steps) -> list[Instance]:
             new += _candidates(view, batch)
         found = _without_doubles(found + new, view.options)
         asked = np.concatenate([asked, points])
-        points = missed_points(view.embedding, view.options, found, asked)
+        points = missed_points(view.embedding, view.options, found, asked)[: most - len(asked)]
         steps.advance("Asked the likely places")
     return found
 

@@ -6,13 +6,16 @@ Needs no torch, so that a command line can show its help at once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from napari_samscape.errors import InputError
+
+AnyOptions = TypeVar("AnyOptions", "EverythingOptions", "EdgeOptions")
 
 PROMPT_SOURCES = ("auto", "grid", "dense")
 
@@ -34,6 +37,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "dense_centre_thresh": (0, 1, False),
     "dense_min_distance": (1, math.inf, True),
     "dense_rounds": (1, 100, True),
+    "dense_max_points": (1, math.inf, True),
 }
 
 
@@ -73,7 +77,7 @@ class EverythingOptions:
         touch; not done where left out.
     prompt_source : {"auto", "grid", "dense"}
         Where the points come from: the grid, or the model's dense head, which tells inside and centre of
-        objects. "auto" takes the dense head where the model has one.
+        objects. "auto" takes the dense head where the model has one and no points of one's own are given.
     dense_inside_thresh, dense_centre_thresh : float
         Probabilities from which a cell of the dense head counts as inside an object, and as a centre.
     dense_min_distance : int
@@ -81,6 +85,8 @@ class EverythingOptions:
     dense_rounds : int
         After the centres, points are laid where it is 'inside' but no mask was found, up to this many
         rounds in all.
+    dense_max_points : int
+        No more points than this, over all rounds of a picture or crop; the likeliest are asked first.
 
     Raises
     ------
@@ -111,6 +117,7 @@ class EverythingOptions:
     dense_centre_thresh: float = 0.3
     dense_min_distance: int = 2
     dense_rounds: int = 3
+    dense_max_points: int = 10_000
 
     def __post_init__(self) -> None:
         for name, (low, high, whole) in _RANGES.items():
@@ -177,6 +184,8 @@ def _check_range(name: str, value: Any, limits: tuple[float, float], whole: bool
 
 
 def _checked_grids(grids: Any, layers: int) -> tuple[tuple[tuple[float, float], ...], ...]:
+    if not hasattr(grids, "__len__") or isinstance(grids, str):
+        raise InputError("The point_grids must be a list of grids, each a list of points (y, x).")
     if len(grids) != layers + 1:
         raise InputError(
             f"The option point_grids must hold {layers + 1} grids, one for the picture and one for each "
@@ -218,3 +227,33 @@ def default_options(has_dense: bool) -> EverythingOptions:
 def limits(name: str) -> tuple[float, float, bool]:
     """Smallest and largest value of an option that is a number, and whether it must be a whole one."""
     return _RANGES[name]
+
+
+def changed(defaults: AnyOptions, changes: AnyOptions | Mapping[str, Any] | None) -> AnyOptions:
+    """Options of which some are changed.
+
+    Parameters
+    ----------
+    defaults : EverythingOptions or EdgeOptions
+    changes : the same, mapping or None
+        All of them; or values by name, and the defaults for the rest.
+
+    Raises
+    ------
+    InputError
+        If there is no option of a name, or its value is out of range.
+    """
+    if changes is None or isinstance(changes, type(defaults)):
+        return changes or defaults
+    names = option_names(type(defaults))
+    if not isinstance(changes, Mapping):
+        raise InputError(f"Options are {type(defaults).__name__} or values by name; these are {changes!r}.")
+    for name in changes:
+        if name not in names:
+            raise InputError(f"There is no option '{name}' here; there are {', '.join(names)}.")
+    return replace(defaults, **changes)
+
+
+def option_names(kind: type[EverythingOptions] | type[EdgeOptions]) -> tuple[str, ...]:
+    """Names of all options, in order."""
+    return tuple(field.name for field in fields(kind))

@@ -35,11 +35,10 @@ from napari_samscape.io import (
 )
 from napari_samscape.prediction.detections import Detector
 from napari_samscape.prediction.detectors import load_detector
-from napari_samscape.prediction.options import EverythingOptions
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.engine import Progress
 from napari_samscape.scaling.job import Job, Result
-from napari_samscape.scaling.modes import Asked, Boxes, check_mode
+from napari_samscape.scaling.modes import Asked, Boxes, Options, check_mode
 from napari_samscape.scaling.objects import Account
 from napari_samscape.scaling.overlay import draw_overlay
 from napari_samscape.scaling.picture import Overview, look_over, missing_chunks
@@ -66,7 +65,7 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     prompts: Prompts | Sequence[Prompts] | None = None,
     boxes: Boxes = (),
     detector: str | Detector | None = None,
-    options: EverythingOptions | None = None,
+    options: Options | None = None,
     tiles: TileOptions | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
@@ -87,8 +86,9 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     detector : str or callable, optional
         Finds the boxes of each plane: one of `napari_samscape.prediction.detectors.detector_names`, or a
         function as `napari_samscape.prediction.detections.Detector` says.
-    options : EverythingOptions, optional
-        How to look for everything; see `napari_samscape.prediction.options`.
+    options : mapping, EverythingOptions or EdgeOptions, optional
+        How to look for everything, or for edges; see `napari_samscape.prediction.options`. A mapping, as
+        ``{"points_per_side": 16}``, changes what it names and leaves the rest as it is by default.
     tiles : TileOptions, optional
         How large planes are cut up; chosen where left out.
     progress : callable, optional
@@ -262,6 +262,7 @@ def _result(job: Job, image: Image, about: dict[str, Any], objects: int | None) 
         device=job.device,
         objects_file=job.objects,
         failed=tuple(about["failed"]),
+        options=job.options,
     )
 
 

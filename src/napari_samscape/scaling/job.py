@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.types import Prompts
-from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode
+from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode, check_options
 from napari_samscape.scaling.tiles import TileOptions
 
 #: What is no setting: the picture, which is known by more than its path, and what does not change the labels.
@@ -56,6 +56,8 @@ class Job:
         Where to write the objects one by one; see `napari_samscape.io.write_objects`.
     tile, halo, object_size : int or None
         See `napari_samscape.scaling.tiles.TileOptions`.
+    options : mapping
+        By name, those of `EverythingOptions` or `EdgeOptions` that are not the model's defaults.
 
     Raises
     ------
@@ -81,12 +83,14 @@ class Job:
     tile: int | None = None
     halo: int | None = None
     object_size: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
         object.__setattr__(self, "scores", tuple(self.scores))
         object.__setattr__(self, "classes", tuple(self.classes))
         check_mode(self.mode, self.asked)
+        object.__setattr__(self, "options", check_options(self.mode, self.options))
         if MODES[self.mode].gives_map and (self.overlay is not None or self.objects is not None):
             what = "An overlay shows" if self.overlay is not None else "A file of objects holds"
             raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
@@ -100,7 +104,7 @@ class Job:
     @property
     def asked(self) -> Asked:
         """What the mode is told."""
-        about = (self.scores, self.classes, self.detector, self.nested)
+        about = (self.scores, self.classes, self.detector, self.nested, self.options)
         return Asked(self.prompts, self.boxes, self.thin, *about)
 
     @property
@@ -112,7 +116,10 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """All that decides, besides the picture, what the labels are; as JSON gives it back."""
         settings = {name: value for name, value in self.to_json().items() if name not in NO_SETTINGS}
-        plain: dict[str, Any] = json.loads(json.dumps(settings))
+        # One by one, so that another one is refused by its name; what was not given has to be seen, too.
+        given = settings.pop("options")
+        defaults = {name: "default" for name in MODES[self.mode].option_names if name not in settings}
+        plain: dict[str, Any] = json.loads(json.dumps(settings | defaults | given))
         return plain
 
     def to_json(self) -> dict[str, Any]:
@@ -170,6 +177,8 @@ class Result:
         Where the objects are, one by one.
     failed : tuple of str
         One sentence for each tile that could not be read; the labels have nothing there.
+    options : mapping
+        As the job has them.
     """
 
     output: str
@@ -184,6 +193,7 @@ class Result:
     note: str | None = None
     objects_file: str | None = None
     failed: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it as values that JSON knows."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.prediction.detections import Detections, Detector
 from napari_samscape.prediction.detectors import check_detector, load_detector
 from napari_samscape.prediction.hierarchy import NESTED, check_nested, choose_nested
-from napari_samscape.prediction.options import EverythingOptions
+from napari_samscape.prediction.options import EdgeOptions, EverythingOptions, changed, option_names
 from napari_samscape.prediction.types import Instance, Instances, Prompts
 from napari_samscape.scaling.pieces import Map
 
@@ -24,6 +24,8 @@ Progress = Callable[[int, int, str], None]
 #: What looks at one plane or tile, given as 8-bit RGB: finds objects, or draws a map.
 Find = Callable[[NDArray[np.uint8], Progress | None], Instances | Map]
 Boxes = Sequence[Sequence[float]]
+#: Of everything-mode or edges: all of them, or by name those that are not the defaults.
+Options = EverythingOptions | EdgeOptions | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Asked:
         What finds the boxes instead, plane by plane; a name, or a function.
     nested : str
         Which of masks within masks the mode "everything" keeps.
-    options : EverythingOptions or None
-        How the mode "everything" looks; the model's defaults where None.
+    options : EverythingOptions, EdgeOptions, mapping or None
+        How these modes look; what is not named in a mapping is as by default for the model.
     """
 
     prompts: tuple[Prompts, ...] = ()
@@ -55,7 +57,7 @@ class Asked:
     classes: Sequence[int | str | None] = ()
     detector: str | Detector | None = None
     nested: str = NESTED[0]
-    options: EverythingOptions | None = None
+    options: Options | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,12 @@ class Mode:
     make: Callable[[Sam, Asked], Find]
     needs: str | None = None
     gives_map: bool = False
+    options: type[EverythingOptions] | type[EdgeOptions] | None = None
+
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """What the options are called, if there are any."""
+        return () if self.options is None else option_names(self.options)
 
     @property
     def is_tiled(self) -> bool:
@@ -75,7 +83,8 @@ class Mode:
 def _everything(model: Sam, asked: Asked) -> Find:
     from napari_samscape.prediction.automatic import everything
 
-    return lambda rgb, progress: choose_nested(everything(model, rgb, asked.options, progress), asked.nested)
+    options: Any = asked.options  # checked by `check_mode`
+    return lambda rgb, progress: choose_nested(everything(model, rgb, options, progress), asked.nested)
 
 
 def _prompted(model: Sam, asked: Asked) -> Find:
@@ -112,16 +121,18 @@ def _boxed(model: Sam, asked: Asked) -> Find:
 
 
 def _edges(model: Sam, asked: Asked) -> Find:
-    from napari_samscape.prediction.edges import EdgeOptions, drawn_edges
+    from napari_samscape.prediction.edges import drawn_edges
 
-    return lambda rgb, progress: Map(*drawn_edges(model, rgb, EdgeOptions(thin=asked.thin), progress))
+    given: Any = asked.options  # checked by `check_mode`
+    options = changed(EdgeOptions(thin=asked.thin), given)
+    return lambda rgb, progress: Map(*drawn_edges(model, rgb, options, progress))
 
 
 MODES = {
-    "everything": Mode(_everything),
+    "everything": Mode(_everything, options=EverythingOptions),
     "prompts": Mode(_prompted, needs="prompts"),
     "boxes": Mode(_boxed, needs="boxes"),
-    "edges": Mode(_edges, gives_map=True),
+    "edges": Mode(_edges, gives_map=True, options=EdgeOptions),
 }
 
 
@@ -144,6 +155,26 @@ def check_mode(mode: str, asked: Asked) -> None:
     Detections(asked.boxes, asked.scores or None, asked.classes or None)  # says what is wrong with them
     if isinstance(asked.detector, str):
         check_detector(asked.detector)
+    check_options(mode, asked.options)
     check_nested(asked.nested)
     if asked.nested != NESTED[0] and mode != "everything":
         raise InputError(f"The mode '{mode}' keeps all masks; only 'everything' chooses among nested ones.")
+
+
+def check_options(mode: str, options: Options | None) -> dict[str, Any]:
+    """Options by name, as values that can be compared.
+
+    Raises
+    ------
+    InputError
+        If the mode has none of that name, or a value is out of range.
+    """
+    kind = MODES[mode].options
+    if kind is None and options:
+        names = f", so no {' and no '.join(options)}" if isinstance(options, Mapping) else ""
+        raise InputError(f"The mode '{mode}' takes no options of 'everything'{names}.")
+    if kind is None or options is None:
+        return {}
+    given: Any = options
+    checked = changed(kind(), given)
+    return {name: getattr(checked, name) for name in (given if isinstance(given, Mapping) else vars(checked))}

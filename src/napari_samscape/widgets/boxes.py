@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Shapes
 from napari.utils.notifications import show_info
-from qtpy.QtWidgets import QVBoxLayout
 
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.choosers import ColumnChooser, LayerChooser, users
-from napari_samscape.widgets.controls import form
 from napari_samscape.widgets.drawn import Rectangles, rectangles_on
 from napari_samscape.widgets.features import Table
 from napari_samscape.widgets.fields import tip
@@ -19,7 +17,9 @@ from napari_samscape.widgets.objects import Answer, ObjectsDock, painted
 from napari_samscape.widgets.task import Question, Task
 
 if TYPE_CHECKING:
-    from qtpy.QtWidgets import QLayout
+    from collections.abc import Sequence
+
+    from qtpy.QtWidgets import QLayout, QWidget
 
     from napari_samscape.prediction.types import Instances
     from napari_samscape.widgets.engine import Engine
@@ -36,8 +36,8 @@ class BoxesWidget(ObjectsDock):
     keeps_hidden = True
     many_planes = False
 
-    def build(self) -> QLayout:
-        """Make the choosers and lay them out."""
+    def build(self) -> Sequence[QWidget | QLayout]:
+        """Make the choosers of boxes, classes and scores."""
         self.build_target()
         self._left_out = 0
         self.shapes = LayerChooser(self.viewer, users(Shapes))
@@ -51,21 +51,9 @@ class BoxesWidget(ObjectsDock):
             tip("The column of the Shapes layer's features with the detector's score of each box.")
         )
         self.shapes.chosen.connect(self._on_shapes)
-        where = form()
-        where.addRow("Image", self.image)
-        where.addRow("Model", self.model)
-        where.addRow("Boxes", self.shapes)
-        where.addRow("Class", self.classes)
-        where.addRow("Score", self.scores)
-        where.addRow("Objects in", self.labels)
-        column = QVBoxLayout()
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        column.addLayout(where)
-        column.addWidget(self.over)
-        column.addStretch(1)
         self._on_shapes()
-        return column
+        boxes = (("Boxes", self.shapes), ("Class", self.classes), ("Score", self.scores))
+        return self.where(*boxes, ("Objects in", self.labels)), self.over
 
     def choosers(self) -> list[LayerChooser]:
         """The choosers of layers, which are kept up to date."""

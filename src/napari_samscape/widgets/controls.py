@@ -253,10 +253,26 @@ class Scroll(QScrollArea):
         self.updateGeometry()
 
 
-def form() -> QFormLayout:
-    """Make an empty form without margins."""
+def form(*rows: tuple[str, QWidget]) -> QFormLayout:
+    """Make a form without margins, of labels and what they belong to."""
     layout = QFormLayout()
     layout.setContentsMargins(0, 0, 0, 0)
+    for label, widget in rows:
+        layout.addRow(label, widget)
+    return layout
+
+
+def column(*parts: QWidget | QLayout) -> QVBoxLayout:
+    """Stack parts without margins; room that is left goes below them."""
+    layout = QVBoxLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(8)
+    for part in parts:
+        if isinstance(part, QWidget):
+            layout.addWidget(part)
+        else:
+            layout.addLayout(part)
+    layout.addStretch(1)
     return layout
 
 

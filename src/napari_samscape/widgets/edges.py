@@ -8,17 +8,18 @@ import numpy as np
 from napari.layers import Image
 from napari.utils.notifications import show_info
 from numpy.typing import NDArray
-from qtpy.QtWidgets import QVBoxLayout
 
 from napari_samscape.prediction.options import EdgeOptions
 from napari_samscape.widgets.canvas import OWNER
-from napari_samscape.widgets.controls import Fold, form
+from napari_samscape.widgets.controls import Fold
 from napari_samscape.widgets.fields import Field, OptionFields
 from napari_samscape.widgets.layers import data_shape, placed_like_planes
 from napari_samscape.widgets.task import Question, Task, TaskDock
 
 if TYPE_CHECKING:
-    from qtpy.QtWidgets import QLayout
+    from collections.abc import Sequence
+
+    from qtpy.QtWidgets import QLayout, QWidget
 
     from napari_samscape.widgets.engine import Engine
 
@@ -55,21 +56,11 @@ class EdgesWidget(TaskDock):
 
     ready_text = "Run draws the edges on the plane shown."
 
-    def build(self) -> QLayout:
-        """Make the options and lay them out below image and model."""
+    def build(self) -> Sequence[QWidget | QLayout]:
+        """Make the options."""
         self.options = OptionFields((*SHOWN, *FURTHER), EdgeOptions())
-        where = form()
-        where.addRow("Image", self.image)
-        where.addRow("Model", self.model)
-        column = QVBoxLayout()
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        column.addLayout(where)
-        column.addWidget(self.all_planes)
-        column.addLayout(self.options.rows(field.name for field in SHOWN))
-        column.addWidget(Fold("More options", self.options.rows(field.name for field in FURTHER)))
-        column.addStretch(1)
-        return column
+        further = Fold("More options", self.options.rows(FURTHER))
+        return self.where(), self.all_planes, self.options.rows(SHOWN), further
 
     def question(self, engine: Engine, task: Task) -> Question:
         """Ask for edges with the options as they are set."""

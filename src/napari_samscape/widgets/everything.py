@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Points
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.options import EverythingOptions, default_options
 from napari_samscape.widgets.choosers import LayerChooser, users
-from napari_samscape.widgets.controls import Fold, form
+from napari_samscape.widgets.controls import Fold
 from napari_samscape.widgets.drawn import points_on
 from napari_samscape.widgets.features import Table
 from napari_samscape.widgets.fields import Field, OptionFields, tip
@@ -20,7 +20,9 @@ from napari_samscape.widgets.objects import Answer, ObjectsDock, painted
 from napari_samscape.widgets.task import Question, Task
 
 if TYPE_CHECKING:
-    from qtpy.QtWidgets import QLayout
+    from collections.abc import Sequence
+
+    from qtpy.QtWidgets import QLayout, QWidget
 
     from napari_samscape.prediction.types import Instances
     from napari_samscape.widgets.engine import Engine
@@ -127,6 +129,12 @@ FURTHER = (
         "After the centres, points are laid where objects seem to be but no mask was found, up to this many "
         "rounds in all.",
     ),
+    Field(
+        "dense_max_points",
+        "Most points",
+        "No more points than this are asked, over all rounds; the likeliest first.",
+        step=100,
+    ),
 )
 
 
@@ -136,8 +144,8 @@ class EverythingWidget(ObjectsDock):
     ready_text = "Run finds all objects on the plane shown."
     name = "objects"
 
-    def build(self) -> QLayout:
-        """Make the options and lay them out below image, model and Labels layer."""
+    def build(self) -> Sequence[QWidget | QLayout]:
+        """Make the options and the chooser of points of one's own."""
         self.build_target()
         # Until its file is read, a model other than a known one is taken for one of SAM's.
         self.options = OptionFields((*SHOWN, *FURTHER), default_options(bool(self._engine.has_dense)))
@@ -149,25 +157,14 @@ class EverythingWidget(ObjectsDock):
         self.options.editors["prompt_source"].currentIndexChanged.connect(self._show_source)
         self.options.editors["crop_n_layers"].valueChanged.connect(self._show_source)
         self.own_points.chosen.connect(self._show_source)
-        where = form()
-        where.addRow("Image", self.image)
-        where.addRow("Model", self.model)
-        where.addRow("Objects in", self.labels)
-        further = self.options.rows(field.name for field in FURTHER)
+        further = self.options.rows(FURTHER)
         further.insertRow(0, "Own points", self.own_points)
         further.addRow(self.defaults_button)
-        column = QVBoxLayout()
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(8)
-        column.addLayout(where)
-        column.addWidget(self.over)
-        column.addWidget(self.all_planes)
-        column.addWidget(QLabel("<b>Sensitivity</b>"))
-        column.addLayout(self.options.rows(field.name for field in SHOWN))
-        column.addWidget(Fold("More options", further))
-        column.addStretch(1)
         self._show_source()
-        return column
+        return (
+            *(self.where(("Objects in", self.labels)), self.over, self.all_planes),
+            *(QLabel("<b>Sensitivity</b>"), self.options.rows(SHOWN), Fold("More options", further)),
+        )
 
     def choosers(self) -> list[LayerChooser]:
         """The choosers of layers, which are kept up to date."""

@@ -129,12 +129,12 @@ class OptionFields:
         self._defaults: dict[str, Any] = {}
         self.use_defaults(defaults, every=True)
 
-    def rows(self, names: Iterable[str]) -> QFormLayout:
+    def rows(self, fields: Iterable[Field]) -> QFormLayout:
         """Make a form of some of them."""
-        layout = form()
-        for name in names:
-            layout.addRow(self._fields[name].label, self.editors[name])
-            layout.labelForField(self.editors[name]).setToolTip(self.editors[name].toolTip())
+        editors = {field.label: self.editors[field.name] for field in fields}
+        layout = form(*editors.items())
+        for editor in editors.values():
+            layout.labelForField(editor).setToolTip(editor.toolTip())
         return layout
 
     def values(self) -> dict[str, Any]:

@@ -69,12 +69,8 @@ class PromptPanel(Dock):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        where, layers = form(), form()
-        where.addRow("Image", self.image)
-        where.addRow("Model", self.model)
-        where.addRow("Objects in", self.labels)
-        layers.addRow("Points", self.points)
-        layers.addRow("Shapes", self.shapes)
+        where = form(("Image", self.image), ("Model", self.model), ("Objects in", self.labels))
+        layers = form(("Points", self.points), ("Shapes", self.shapes))
         buttons = QHBoxLayout()
         buttons.addWidget(self.commit_button, 3)
         buttons.addWidget(self.clear_button, 2)

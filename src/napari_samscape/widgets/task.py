@@ -15,11 +15,11 @@ import napari.viewer
 from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users
-from napari_samscape.widgets.controls import Scroll, StatusRow
+from napari_samscape.widgets.controls import Scroll, StatusRow, column, form
 from napari_samscape.widgets.dock import NO_IMAGE, Dock, tell
 from napari_samscape.widgets.engine import Engine, LocalEngine, Progress
 from napari_samscape.widgets.fields import tip
@@ -74,7 +74,7 @@ class TaskDock(Dock):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._layers_soon = self._timer(0, self._on_layers)
         self._choices = QWidget()
-        self._choices.setLayout(self.build())
+        self._choices.setLayout(column(*self.build()))
         self._lay_out()
         self.image.chosen.connect(self._on_image)
         self.model.chosen.connect(self._on_model)
@@ -86,17 +86,21 @@ class TaskDock(Dock):
 
     def _lay_out(self) -> None:
         """Let the options scroll where the window is low, and keep the button and the progress in sight."""
-        column = QVBoxLayout(self)
-        column.setSpacing(8)
-        column.addWidget(Scroll(self._choices), 100)
-        column.addWidget(self.run_button)
-        column.addWidget(self.status)
-        column.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(8)
+        layout.addWidget(Scroll(self._choices), 100)
+        layout.addWidget(self.run_button)
+        layout.addWidget(self.status)
+        layout.addStretch(1)
+
+    def where(self, *rows: tuple[str, QWidget]) -> QFormLayout:
+        """Make the form at the top: image and model, then what else the dock needs to know."""
+        return form(("Image", self.image), ("Model", self.model), *rows)
 
     # --- what each dock says for itself ---
 
-    def build(self) -> QLayout:
-        """Make the dock's own choosers and options, and lay out all that is above the button."""
+    def build(self) -> Sequence[QWidget | QLayout]:
+        """Make the dock's own choosers and options; gives all that is above the button, from the top down."""
         raise NotImplementedError
 
     def choosers(self) -> list[LayerChooser]:

@@ -1,0 +1,108 @@
+"""The report of the benchmarks: a run that is stopped keeps what it has, and says what is missing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SPLITS = ("a/val.zip", "b/val.zip")
+
+
+@pytest.fixture
+def report(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """benchmarks/report.py with two data sets, on each of which every method gets an AP50 of 0.5."""
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import report as module
+
+    def evaluate(dataset: str, method: Any, protocol: str, **_: Any) -> dict[str, Any]:
+        name = dataset.removesuffix(".zip")
+        return {"protocol": protocol, "dataset": name, "model": method.name, "pictures": 3, "ap50": 0.5}
+
+    class Dataset(str):
+        def first(self, limit: int | None) -> str:
+            return str(self)
+
+    class Model:
+        name, model = "nano", None
+
+    for name, value in {
+        "SPLITS": SPLITS,
+        "evaluate": evaluate,
+        "open_dataset": lambda path: Dataset("/".join(path.parts[-2:])),
+        "load_model": lambda name: None,
+        "ModelMethod": lambda *_: Model,
+        "speed_table": lambda *_: ["fast"],
+    }.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(sys, "argv", ["report.py", "--protocols", "everything", "--out", "REPORT.md"])
+    return module
+
+
+def sections(path: Path) -> dict[str, str]:
+    parts = path.read_text().split("## ")[1:]
+    return {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in parts}
+
+
+def test_what_is_measured_stands_in_its_section_and_the_rest_is_said_to_be_missing(
+    report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report.main()
+    written = sections(Path("REPORT.md"))
+    assert list(written) == [*report.TITLES.values(), report.PROMPTS, report.CALIBRATION, report.TIME]
+    table = written[report.TITLES["everything"]]
+    assert table.count("| 0.500 |") == 4
+    assert "not measured" not in table
+    assert written[report.TIME] == "fast"
+    assert written[report.TITLES["point"]] == written[report.CALIBRATION] == "Not measured in this run."
+
+
+def test_a_run_that_is_stopped_keeps_its_rows(
+    report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    measured = report.evaluate
+
+    def stops(dataset: str, method: Any, protocol: str, **settings: Any) -> dict[str, Any]:
+        if dataset == SPLITS[1]:
+            raise KeyboardInterrupt
+        return measured(dataset, method, protocol, **settings)
+
+    monkeypatch.setattr(report, "evaluate", stops)
+    with pytest.raises(KeyboardInterrupt):
+        report.main()
+    rows = sections(Path("REPORT.md"))[report.TITLES["everything"]].splitlines()[2:]
+    assert [row.split(" | ")[:3] for row in rows] == [
+        ["| a/val", "nano", "3"],
+        ["| a/val", "baseline", "3"],
+        ["| b/val", "nano", "not measured"],
+        ["| b/val", "baseline", "not measured"],
+    ]
+
+
+def test_prompts_are_counted_by_source_and_drawn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import prompt_counts
+    from test_automatic import FOUR, Seer
+
+    from napari_samscape.evaluation.datasets import Dataset, sample_from_labels
+
+    colours = FOUR[..., 0].astype(int)
+    dataset = Dataset("discs", (lambda: sample_from_labels("discs", FOUR, colours),))
+    seen: list[int] = []
+    rows = prompt_counts.measure(Seer(has_dense=True), [dataset], lambda rows: seen.append(len(rows)))
+    assert seen == list(range(1, 9))
+    assert [(row["source"], row["most"], row["prompts"]) for row in rows] == [
+        ("grid", "4 x 4", 16),
+        ("grid", "8 x 8", 64),
+        ("grid", "16 x 16", 256),
+        ("grid", "32 x 32", 1024),
+        *[("dense head", most, 4) for most in ("16", "64", "256", "no limit")],
+    ]
+    assert rows[-1]["ap50"] == rows[-1]["recall50"] == 1
+    assert prompt_counts.table(rows)[6].startswith("| discs | dense head | 16 | 4 | 1.000 | 1.000 |")
+    assert prompt_counts.picture(rows).count("<polyline") == 2
