@@ -13,7 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from skimage.measure import label
 
 from napari_samscape.errors import InputError
-from napari_samscape.scaling.link import LinkOptions, assign, link_labels, overlaps, summed
+from napari_samscape.scaling.link import LinkOptions, assign, overlaps, summed
+from napari_samscape.scaling.stack import link_labels
 
 Labels = NDArray[np.int64]
 
