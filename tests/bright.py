@@ -42,13 +42,13 @@ def embed(model, pixels, *, limits=None) -> np.ndarray:
 
 
 def predict(model, embedding, prompts, *, multimask=True) -> Masks:
-    """All spots under a foreground click or in the box."""
+    """All spots under a foreground click or in the box, but none under a background click."""
     prompts.check_inside(embedding.shape)
     ids = {embedding[tuple(np.round(point).astype(int))] for point in prompts.points[prompts.labels == 1]}
-    ids -= {embedding[tuple(np.round(point).astype(int))] for point in prompts.points[prompts.labels == 0]}
     if prompts.box is not None:
         y0, x0, y1, x1 = np.clip(prompts.box.round().astype(int), 0, None)
         ids |= set(np.unique(embedding[y0 : y1 + 1, x0 : x1 + 1]))
+    ids -= {embedding[tuple(np.round(point).astype(int))] for point in prompts.points[prompts.labels == 0]}
     mask = np.isin(embedding, list(ids - {0}))
     masks = np.stack([mask, np.zeros_like(mask), np.ones_like(mask)] if multimask else [mask])
     iou = np.array([0.9, 0.1, 0.2] if multimask else [0.9], np.float32)

@@ -12,7 +12,10 @@ import pytest
 
 import napari_samscape
 
-PUBLIC = ["InputError", "Prompts", "embed", "load_model", "open_image", "predict", "segment"]
+PUBLIC = [
+    *("InputError", "LinkOptions", "Prompts"),
+    *("embed", "load_model", "open_image", "predict", "propagate", "segment"),
+]
 HEAVY = ["torch", "napari", "qtpy", "PySide6", "magicgui", "skimage", "scipy", "zarr", "numpy"]
 
 

@@ -20,20 +20,34 @@ if TYPE_CHECKING:
     from napari_samscape.prediction.predict import embed, predict
     from napari_samscape.prediction.types import Prompts
     from napari_samscape.scaling.batch import segment
+    from napari_samscape.scaling.link import LinkOptions
+    from napari_samscape.scaling.propagate import propagate
 
     __version__: str
 
-__all__ = ["InputError", "Prompts", "embed", "load_model", "open_image", "predict", "segment"]
+__all__ = [
+    "InputError",
+    "LinkOptions",
+    "Prompts",
+    "embed",
+    "load_model",
+    "open_image",
+    "predict",
+    "propagate",
+    "segment",
+]
 
 # Where each public name lives. It is imported when first asked for, so that `import napari_samscape`
 # (and `samscape --help`) need not wait seconds for torch.
 _HOMES = {
     "InputError": "errors",
+    "LinkOptions": "scaling.link",
     "Prompts": "prediction.types",
     "embed": "prediction.predict",
     "load_model": "model.weights",
     "open_image": "io",
     "predict": "prediction.predict",
+    "propagate": "scaling.propagate",
     "segment": "scaling.batch",
 }
 

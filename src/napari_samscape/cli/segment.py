@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_samscape.io import BoxList
     from napari_samscape.prediction.types import Prompts
     from napari_samscape.scaling.job import Result
+    from napari_samscape.scaling.link import LinkOptions
 
 
 class Mode(StrEnum):
@@ -121,6 +122,21 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         int | None,
         typer.Option(help="Longest side of usual objects; the halo follows from it.", rich_help_panel=TILES),
     ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Follow objects through the slices of a stack.")
+    ] = False,
+    link_axes: Annotated[
+        str | None, typer.Option(metavar="z|t|zt", help="Along which axes. [default: all there are]")
+    ] = None,
+    link_iou: Annotated[
+        float | None, typer.Option(help="How alike an object is in two slices, at least. [default: 0.25]")
+    ] = None,
+    link_gap: Annotated[
+        int | None, typer.Option(help="How many slices in a row may miss it. [default: 1]")
+    ] = None,
+    link_extent: Annotated[
+        int | None, typer.Option(help="In how many slices it must be, else it is dropped. [default: 1]")
+    ] = None,
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -149,6 +165,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     A whole slide, in tiles, with cells of about 60 pixels:
 
         samscape segment slide.ome.zarr cells.ome.zarr --object-size 60
+
+    A volume, or a time series, whose objects have one id in all slices (each of --link-... implies --link):
+
+        samscape segment volume.tif nuclei.ome.zarr --link --link-extent 3
 
     An object in each box of a detector, with its score and class beside the labels; and the edges:
 
@@ -185,6 +205,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         halo=halo,
         object_size=object_size,
         options=options,
+        link=_link_options(link, min_iou=link_iou, max_gap=link_gap, min_extent=link_extent, axes=link_axes),
     )
     with progress_bar() as progress:
         result = run(job, progress)
@@ -235,6 +256,14 @@ def read_prompts(
     kinds = None if labels is None else sum(_numbers(labels, None, "--labels"), [])
     box = None if corners is None else corners[0]
     return (Prompts(points=_numbers(points, 2, "--points"), labels=kinds, box=box),)
+
+
+def _link_options(wanted: bool, **given: Any) -> LinkOptions | None:
+    """Make options of what is given, or none where nothing is."""
+    from napari_samscape.scaling.link import LinkOptions
+
+    said = {name: value for name, value in given.items() if value is not None}
+    return LinkOptions(**said) if wanted or said else None
 
 
 def _read_boxes(text: str, picture: str) -> BoxList:

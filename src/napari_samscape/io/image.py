@@ -96,6 +96,11 @@ class Image:
         return tuple(self.sizes[axis] for axis in self.label_axes)
 
     @property
+    def stacked(self) -> dict[str, int]:
+        """Number of planes along t and along z, as far as there are such axes, t first."""
+        return {axis: self.sizes[axis] for axis in self.label_axes[:-2]}
+
+    @property
     def label_scale(self) -> tuple[float, ...]:
         """Pixel size along ``label_axes``."""
         return tuple(self.scale[self.axes.index(axis)] for axis in self.label_axes)

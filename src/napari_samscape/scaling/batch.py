@@ -38,6 +38,8 @@ from napari_samscape.prediction.detectors import load_detector
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.engine import Progress
 from napari_samscape.scaling.job import Job, Result
+from napari_samscape.scaling.link import LinkOptions
+from napari_samscape.scaling.links import Linking, StoreInMemory, check_link
 from napari_samscape.scaling.modes import Asked, Boxes, Options, check_mode
 from napari_samscape.scaling.objects import Account
 from napari_samscape.scaling.overlay import draw_overlay
@@ -67,6 +69,7 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     detector: str | Detector | None = None,
     options: Options | None = None,
     tiles: TileOptions | None = None,
+    link: LinkOptions | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
     """Find the objects of a picture of any number of planes; the labels are in memory, the picture is not.
@@ -91,15 +94,17 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
         ``{"points_per_side": 16}``, changes what it names and leaves the rest as it is by default.
     tiles : TileOptions, optional
         How large planes are cut up; chosen where left out.
+    link : LinkOptions, optional
+        Follow objects through the stack; see `napari_samscape.scaling.link`.
     progress : callable, optional
         Called as ``progress(done, total, text)``; raising from it cancels.
 
     Returns
     -------
     ndarray of int32, shape ([t,] [z,] y, x)
-        0 is background; ids go on from plane to plane, so that each object has its own. Where objects
-        overlap, the smaller lies on top. A constant plane has no objects. With the mode "edges", float32 of
-        the same shape: the strength of edges from 0 to 1.
+        0 is background; ids go on from plane to plane, so that each object has its own, which with ``link``
+        it has in all its planes. Where objects overlap, the smaller lies on top. A constant plane has no
+        objects. With the mode "edges", float32 of the same shape: the strength of edges from 0 to 1.
 
     Raises
     ------
@@ -117,7 +122,9 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     asked = Asked(each, boxes, detector=detector, options=options)
     check_mode(mode, asked)
     _check_prompts(image, asked)
-    wish = Wish(mode, asked, tiles or TileOptions())
+    check_link(mode, image.stacked, link)
+    linking = None if link is None else Linking(link, StoreInMemory())
+    wish = Wish(mode, asked, tiles or TileOptions(), linking=linking)
     task = make_task(image, wish, model, look_over(image).limits, _in_memory(), progress)
     for error in task.look().values():
         raise error
@@ -125,7 +132,7 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     writer = task.writer(out)
     for number, step in enumerate(task.steps(writer), start=1):
         step()
-        task.report.writing(number, task.report.tiles)
+        task.report.writing(number, task.step_count)
     return out
 
 
@@ -161,6 +168,7 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
     replaces = job.overwrite or "settings" in made
     _check_outputs(job, image, replaces)
     _check_prompts(image, job.asked)
+    check_link(job.mode, image.stacked, job.link)
     overview = look_over(image)
     settings = job.settings | {"image": str(Path(job.image).resolve()), "picture": overview.signature[:16]}
     asked, account = job.asked, None
@@ -182,7 +190,8 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
         model = model or _loaded(job, progress)
         work.agree({"model_sha256": getattr(model, "digest", None), "version": _version()})
         start = time.perf_counter()
-        wish = Wish(job.mode, asked, job.tiles, account)
+        linking = None if job.link is None else Linking(job.link, work.links)
+        wish = Wish(job.mode, asked, job.tiles, account, linking)
         # Masks that overlap are in no piece, so objects one by one want all of them found in one go.
         pieces = work.pieces if account is None else _in_memory()
         task = make_task(image, wish, model, overview.limits, pieces, progress)
@@ -218,7 +227,7 @@ def _write(task: Task, work: Work, about: dict[str, Any], replaces: bool) -> int
         unfinished.unlink()
     pyramid = Pyramid(work.result)
     writer = task.writer(pyramid.levels[0])
-    steps, total = task.steps(writer), task.report.tiles
+    steps, total = task.steps(writer), task.step_count
     if is_zarr:
         steps, total = chain(steps, pyramid.steps()), total + pyramid.step_count
     for number, step in enumerate(steps, start=1):

@@ -9,11 +9,11 @@ done.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,19 @@ def _read(array: Any, tile: Tile) -> NDArray[Any]:
     return pixels
 
 
+class Links(Protocol):
+    """Ids that objects have in more than one plane."""
+
+    @property
+    def objects(self) -> int:
+        """How many there are in all planes."""
+        ...
+
+    def tables(self, place: Index) -> Mapping[Index, NDArray[np.int64]]:
+        """Give the ids for the plane at a place: by tile, a table of its local ids."""
+        ...
+
+
 class Writer:
     """Puts the pieces of one plane after another together.
 
@@ -113,6 +126,8 @@ class Writer:
         Whether ids are the local ones of the only tile, which mean something to who asked for them; otherwise
         they are 1, 2, ... without gaps, in a stable order (see `stitch.global_ids`). Either way they go on
         from plane to plane.
+    links : Links, optional
+        Numbers the objects of all planes instead.
 
     Attributes
     ----------
@@ -120,9 +135,10 @@ class Writer:
         How many there are in the planes so far.
     """
 
-    def __init__(self, out: Any, keeps_ids: bool = False) -> None:
+    def __init__(self, out: Any, keeps_ids: bool = False, links: Links | None = None) -> None:
         self.out = out
         self.keeps_ids = keeps_ids
+        self.links = links
         self._given = 0  # ids, where they are kept
         self.objects = 0
 
@@ -141,6 +157,9 @@ class Writer:
 
     def _numbered(self, plane: Plane) -> Callable[[Index], NDArray[Any]]:
         pieces = plane.pieces
+        if self.links is not None:
+            linked, self.objects = self.links.tables(plane.place), self.links.objects
+            return lambda index: _fitting(linked[index][pieces.values(index)], self.out)
         if self.keeps_ids:
             records = [pieces.record(tile.index) for tile in plane.tiling if tile.index in pieces]
             self.objects += sum(len(record.ids) for record in records)

@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.types import Prompts
+from napari_samscape.scaling.link import LinkOptions
 from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode, check_options
 from napari_samscape.scaling.tiles import TileOptions
 
@@ -58,6 +59,8 @@ class Job:
         See `napari_samscape.scaling.tiles.TileOptions`.
     options : mapping
         By name, those of `EverythingOptions` or `EdgeOptions` that are not the model's defaults.
+    link : LinkOptions or None
+        How objects are followed through z and t; None where each plane has its own.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class Job:
     halo: int | None = None
     object_size: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    link: LinkOptions | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
@@ -96,6 +100,10 @@ class Job:
             raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
         if any(prompt.mask is not None for prompt in self.prompts):
             raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
+        if self.link is not None and self.objects is not None:
+            raise InputError(
+                "Objects one by one are those of single planes; leave that file or the links out."
+            )
         if self.tiles != TileOptions() and not MODES[self.mode].is_tiled:
             raise InputError(
                 f"The mode '{self.mode}' looks at a whole plane; it takes no tile, halo or object size."
@@ -133,6 +141,7 @@ class Job:
             }
             for prompt in self.prompts
         ]
+        values["link"] = None if self.link is None else asdict(self.link)
         return values
 
     @classmethod
@@ -146,7 +155,10 @@ class Job:
         """
         try:
             prompts = tuple(Prompts(**prompt) for prompt in values.get("prompts", ()))
-            return cls(**{**values, "prompts": prompts})
+            link = values.get("link")
+            return cls(
+                **{**values, "prompts": prompts, "link": None if link is None else LinkOptions(**link)}
+            )
         except (TypeError, AttributeError) as error:
             raise InputError(f"This is no job: {error}.") from error
 

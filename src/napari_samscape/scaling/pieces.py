@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -242,12 +242,23 @@ class PiecesInFolder:
         return self.folder.joinpath(*folders, f"{name}.npz")
 
     def _read(self, index: Index, *names: str) -> list[NDArray[Any]]:
-        path = self._path(index)
-        try:
-            with path.open("rb") as file, np.load(file) as arrays:
-                return [arrays[name] for name in names]
-        except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as error:
-            raise InputError(f"{path} is damaged; delete it and start again to go on.") from error
+        arrays = read_arrays(self._path(index), names)
+        return [arrays[name] for name in names]
+
+
+def read_arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Read arrays of a file that NumPy has saved, by name; all where ``names`` is left out.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return {name: arrays[name] for name in (arrays.files if names is None else names)}
+    except (OSError, ValueError, KeyError, BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is damaged; delete it and start again to go on.") from error
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError, Image
 from napari_samscape.prediction.types import Instances
 from napari_samscape.scaling.engine import Plane, Progress, Segment, Writer, look_at_tiles
+from napari_samscape.scaling.links import Linking, Stack
 from napari_samscape.scaling.modes import MODES, Asked, Mode
 from napari_samscape.scaling.objects import Account
 from napari_samscape.scaling.picture import PlaneOf, is_constant
@@ -40,13 +42,25 @@ class Task:
     report: Report
     pieces: Callable[[int], Pieces]
     account: Account | None = None
+    linking: Linking | None = None
 
     @property
     def planes(self) -> Iterator[Plane]:
         """All planes, one after another; nothing is read yet."""
-        for number, index in enumerate(self.image.plane_indices()):
-            array = PlaneOf(self.image, index)
-            yield Plane(array, self.tiling, self.pieces(number), tuple(index.values()))
+        return (self.plane_at(tuple(index.values())) for index in self.image.plane_indices())
+
+    def plane_at(self, place: tuple[int, ...]) -> Plane:
+        """One plane, by where it lies along t and z."""
+        stacked = self.image.stacked
+        array = PlaneOf(self.image, dict(zip(stacked, place, strict=True)))
+        number = int(np.ravel_multi_index(place, tuple(stacked.values()))) if stacked else 0
+        return Plane(array, self.tiling, self.pieces(number), place)
+
+    @cached_property
+    def links(self) -> Stack | None:
+        """What links the objects of planes, where that is wanted."""
+        linking = self.linking
+        return None if linking is None else Stack(self.image.stacked, self.plane_at, linking)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -65,11 +79,18 @@ class Task:
 
     def writer(self, out: Any) -> Writer:
         """Give what puts pieces together in ``out``."""
-        return Writer(out, keeps_ids=self.account is not None or not self.mode.is_tiled)
+        keeps_ids = self.account is not None or not self.mode.is_tiled
+        return Writer(out, keeps_ids, self.links)
 
     def steps(self, writer: Writer) -> Iterator[Callable[[], None]]:
         """Second pass, step by step."""
-        return chain.from_iterable(writer.steps(plane) for plane in self.planes)
+        linked = () if self.links is None else self.links.steps()
+        return chain(linked, chain.from_iterable(writer.steps(plane) for plane in self.planes))
+
+    @property
+    def step_count(self) -> int:
+        """How many `steps` there are."""
+        return self.report.tiles + (0 if self.links is None else len(self.links))
 
     def notes(self) -> Iterator[Notes]:
         """What is remembered of the tiles that are done."""
@@ -84,6 +105,7 @@ class Report:
     tell: Progress | None
     planes: int
     tiles_per_plane: int
+    linked: int = 0  # planes whose objects are linked before anything is written
     begun: int = field(default=0, init=False)
 
     @property
@@ -111,17 +133,22 @@ class Report:
     def writing(self, done: int, total: int) -> None:
         """Tell how many steps of writing are done."""
         if self.tell is not None:
-            self.tell(total * LOOKING + done, total * (LOOKING + 1), "writing" if done < total else "done")
+            text = "linking" if done < self.linked else "writing" if done < total else "done"
+            self.tell(total * LOOKING + done, total * (LOOKING + 1), text)
 
 
 @dataclass(frozen=True, eq=False)
 class Wish:
-    """What is wanted of a picture; with an account, each object is noted there, of planes of one tile."""
+    """What is wanted of a picture; with an account, each object is noted there, of planes of one tile.
+
+    With a linking, objects go on from plane to plane.
+    """
 
     mode: str
     asked: Asked
     tiles: TileOptions
     account: Account | None = None
+    linking: Linking | None = None
 
 
 def make_task(  # noqa: PLR0913  (all that there is to know)
@@ -166,7 +193,8 @@ def make_task(  # noqa: PLR0913  (all that there is to know)
             f"{image} is cut into {len(tiling)} tiles, and objects one by one are written for pictures of "
             "one tile only; leave that file out, or choose a tile as large as the picture."
         )
-    report = Report(progress, int(np.prod(image.label_shape[:-2])), len(tiling))
+    planes = int(np.prod(image.label_shape[:-2]))
+    report = Report(progress, planes, len(tiling), 0 if wish.linking is None else planes)
     find = mode.make(model, wish.asked)
 
     def segment(pixels: NDArray[Any], origin: tuple[int, ...]) -> Any:
@@ -177,4 +205,4 @@ def make_task(  # noqa: PLR0913  (all that there is to know)
             account.add(places[report.begun - 1], found)
         return found
 
-    return Task(image, mode, wish.asked, tiling, segment, report, pieces, account)
+    return Task(image, mode, wish.asked, tiling, segment, report, pieces, account, wish.linking)

@@ -4,6 +4,7 @@ It lies beside the output and is called ``.OUTPUT.samscape``:
 
     job.json        what is done, as settings with a name; another job is refused by the name of what differs
     pieces/0/3/5.npz    what was found in a tile: plane, row, column
+    links/0/7.npz       what the objects of a plane share with those before it: time point, slice
     written.json    how much of the output is written
     OUTPUT          the output in the making
     lock, owner.json    held while somebody works here, and who
@@ -24,6 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from napari_samscape.errors import InputError
+from napari_samscape.scaling.links import StoreInFolder
 from napari_samscape.scaling.pieces import PiecesInFolder, written_whole
 
 
@@ -94,6 +96,11 @@ class Work:
     def pieces(self, plane: int) -> PiecesInFolder:
         """Give the place of a plane's pieces."""
         return PiecesInFolder(self.folder / "pieces" / str(plane))
+
+    @property
+    def links(self) -> StoreInFolder:
+        """The place of what links the objects of planes."""
+        return StoreInFolder(self.folder / "links")
 
     def written(self, of: Any) -> int:
         """How many steps of writing are done; none, if they were about something else than ``of``."""

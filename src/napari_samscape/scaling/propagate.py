@@ -1,0 +1,340 @@
+"""One object through a volume, from prompts in one slice or a few: slice after slice, both ways.
+
+What was found in a slice is projected onto the next: its mask and the mask's box are the prompt there. Each
+slice with prompts of its own starts from these, and from each start the object is followed up and down, one
+slice on every side at a time, until it ends or meets what is done already. So slices between two starts go to
+the nearer one, unless that one lost the object on the way.
+
+An object ends where the model is too unsure of it, or where it has too little in common with itself in the
+slice before. Background points alone are no start: they correct the mask that is projected onto their slice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_samscape.errors import InputError
+from napari_samscape.io import Image, open_image
+from napari_samscape.prediction.types import Instance, Prompts
+from napari_samscape.scaling.picture import PlaneOf, is_constant, look_over
+
+if TYPE_CHECKING:
+    from napari_samscape.model.sam import Sam
+    from napari_samscape.prediction.image import Limits
+    from napari_samscape.prediction.views import Views
+
+#: However thick slices are, an object has this much in common with itself.
+LEAST_OVERLAP = 0.1
+
+
+@dataclass(frozen=True)
+class PropagateOptions:
+    """When an object ends.
+
+    Attributes
+    ----------
+    min_iou : float
+        It ends where the model's predicted IoU is lower.
+    min_overlap : float
+        It ends where the IoU with its mask in the slice before is lower. That is for slices as thick as
+        pixels are wide; of slices k times as thick, the k-th power is enough, as shapes change more from one
+        to the next, but never less than 0.1.
+
+    Raises
+    ------
+    InputError
+        If one is not between 0 and 1.
+    """
+
+    min_iou: float = 0.5
+    min_overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        for value, name in ((self.min_iou, "predicted IoU"), (self.min_overlap, "overlap")):
+            if not 0 <= value <= 1:
+                raise InputError(f"The least {name} must be between 0 and 1, not {value}.")
+
+    def least_overlap(self, thickness: float) -> float:
+        """What is enough between slices so many times as thick as pixels are wide."""
+        return min(self.min_overlap, max(LEAST_OVERLAP, self.min_overlap ** max(thickness, 1.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class SliceMask:
+    """The object in one slice.
+
+    Attributes
+    ----------
+    index : int
+        Of the slice.
+    item : Instance
+        Box, mask inside it, and predicted IoU; of no area where the object ends.
+    start : int
+        The slice with the prompts that led here.
+    overlap : float
+        IoU with the mask in the slice before; NaN in a start.
+    stopped : str or None
+        Why the object ends here: this slice is not part of it, unless it is reached from another start later.
+    """
+
+    index: int
+    item: Instance
+    start: int
+    overlap: float = float("nan")
+    stopped: str | None = None
+
+
+def propagate(  # noqa: PLR0913  (a public face: two for what, the others to override)
+    volume: Image | str | os.PathLike[str] | ArrayLike,
+    prompts: Mapping[int, Prompts],
+    *,
+    model: Sam,
+    axis: str | None = None,
+    at: int = 0,
+    options: PropagateOptions | None = None,
+    seen: MutableMapping[int, Views] | None = None,
+) -> Iterator[SliceMask]:
+    """Follow one object through a volume, or through time.
+
+    Parameters
+    ----------
+    volume : Image, path or array_like
+        See `napari_samscape.open_image`. One slice after another is read.
+    prompts : mapping of int to Prompts
+        By slice; points, a box, a bool mask. More of them correct the result: their slices start from them.
+    model : Sam
+        See `napari_samscape.load_model`.
+    axis : {"z", "t"}, optional
+        Along which to go; z where there is one, else t.
+    at : int
+        Which plane along the other axis, where there are both.
+    options : PropagateOptions, optional
+    seen : mutable mapping, optional
+        Keeps what the model has seen of each slice; given again with the same volume, model, axis and
+        ``at``, no slice is embedded twice. It may forget; a dict keeps everything. Where left out, nothing is
+        kept.
+
+    Yields
+    ------
+    SliceMask
+        First those of the slices that start, in their order, then on both sides of them, nearest first. Each
+        slice once, unless the object is lost there and found again from another start. To cancel, stop
+        iterating.
+
+    Raises
+    ------
+    InputError
+        If there is no such axis or slice, no prompt says what the object is, or one does not fit the picture;
+        while iterating, if a slice cannot be read.
+
+    Examples
+    --------
+    >>> steps = propagate(volume, {12: Prompts(points=[(40, 52)])}, model=model)  # doctest: +SKIP
+    >>> for step in steps:  # doctest: +SKIP
+    ...     y0, x0, y1, x1 = step.item.box
+    ...     labels[step.index, y0:y1, x0:x1][step.item.mask] = 1
+    """
+    image = open_image(volume)
+    axis = axis or ("z" if "z" in image.stacked else "t")
+    _check(image, axis, at, prompts)
+    slices = _Slices(image, axis, at, model, look_over(image).limits, {} if seen is None else seen)
+    slices.keeps = seen is not None
+    return _steps(slices, dict(sorted(prompts.items())), options or PropagateOptions())
+
+
+def _check(image: Image, axis: str, at: int, prompts: Mapping[int, Prompts]) -> None:
+    if axis not in image.stacked:
+        raise InputError(
+            f"{image} has no axis {axis} to follow an object along; its axes are '{image.axes}'."
+        )
+    rest = [other for other in image.stacked if other != axis]
+    size = image.sizes[rest[0]] if rest else 1
+    if not 0 <= at < size:
+        raise InputError(f"{image} has {size} plane(s) beside the axis {axis}; there is no plane {at}.")
+    for index, prompt in prompts.items():
+        if not 0 <= index < image.sizes[axis]:
+            raise InputError(
+                f"{image} has no slice {axis}={index}; they go from 0 to {image.sizes[axis] - 1}."
+            )
+        shape = image.sizes["y"], image.sizes["x"]
+        prompt.check_inside(shape)
+        if prompt.mask is not None and (prompt.mask.dtype != bool or prompt.mask.shape != shape):
+            raise InputError(f"A mask prompt in a volume must be bool and of a slice's shape {shape}.")
+    if not any(_is_start(prompt) for prompt in prompts.values()):
+        raise InputError(
+            "No prompt says what the object is: give a foreground point, a box or a mask in a slice."
+        )
+
+
+def _is_start(prompt: Prompts) -> bool:
+    return prompt.box is not None or prompt.mask is not None or bool((prompt.labels == 1).any())
+
+
+@dataclass(eq=False)
+class _Slices:
+    """A volume's slices as the model sees them."""
+
+    image: Image
+    axis: str
+    at: int
+    model: Sam
+    limits: Limits | None
+    seen: MutableMapping[int, Views]
+    keeps: bool = True
+
+    def __len__(self) -> int:
+        return self.image.sizes[self.axis]
+
+    @property
+    def thickness(self) -> float:
+        """Of slices, in pixels' sides; 1 where it is not known to be a length in the same unit."""
+        of_axis = dict(
+            zip(self.image.axes, zip(self.image.scale, self.image.units, strict=True), strict=True)
+        )
+        (along, unit), (side, side_unit) = of_axis[self.axis], of_axis["y"]
+        return along / side if self.axis == "z" and unit == side_unit and side > 0 < along else 1.0
+
+    def views(self, index: int) -> Views | None:
+        """What the model may look at in a slice; None if all its pixels are equal."""
+        from napari_samscape.prediction.views import Views
+
+        if index not in self.seen:
+            place = {other: index if other == self.axis else self.at for other in self.image.stacked}
+            pixels = PlaneOf(self.image, place)[slice(None), slice(None)]
+            if is_constant(pixels):
+                return None
+            if not self.keeps:
+                self.seen.clear()
+            self.seen[index] = Views(self.model, pixels, self.limits)
+        return self.seen[index]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """An answer in one slice, with what the next one can go on from."""
+
+    item: Instance
+    view: int
+    logits: NDArray[np.float32]
+
+
+_NOTHING = Instance(box=(0, 0, 0, 0), bits=np.zeros(0, np.uint8))
+
+
+@dataclass(frozen=True, eq=False)
+class _Front:
+    """Where the object is being followed: from which slice, which way, and what it is there."""
+
+    index: int
+    way: int
+    start: int
+    found: _Found
+
+
+def _steps(slices: _Slices, prompts: dict[int, Prompts], options: PropagateOptions) -> Iterator[SliceMask]:
+    done: set[int] = set()
+    fronts: deque[_Front] = deque()
+    for index, prompt in prompts.items():
+        if not _is_start(prompt):
+            continue
+        found = _answer(slices, index, prompt)
+        done.add(index)
+        if found is None or found.item.area == 0:
+            yield SliceMask(index, _NOTHING, index, stopped="nothing was found at the prompts")
+            continue
+        fronts += [_Front(index, way, index, found) for way in (-1, 1)]
+        yield SliceMask(index, found.item, index)
+    while fronts:
+        front = fronts.popleft()
+        index = front.index + front.way
+        if index in done or not 0 <= index < len(slices):
+            continue
+        shape = slices.image.sizes["y"], slices.image.sizes["x"]
+        found = _answer(slices, index, _projected(front.found.item, prompts.get(index), shape), front.found)
+        step = _judged(index, front, found, options, slices.thickness)
+        if found is not None and step.stopped is None:
+            done.add(index)
+            fronts.append(_Front(index, front.way, front.start, found))
+        yield step
+
+
+def _judged(
+    index: int, front: _Front, found: _Found | None, options: PropagateOptions, thickness: float
+) -> SliceMask:
+    """Decide whether what was found in the next slice is still the object."""
+    from napari_samscape.prediction.instances import mask_iou
+
+    overlap, stopped = 0.0, None
+    if found is None or found.item.area == 0:
+        stopped = "nothing was found" if found is not None else "all pixels are equal"
+        return SliceMask(index, _NOTHING, front.start, overlap, stopped)
+    overlap = mask_iou(front.found.item, found.item)
+    least = options.least_overlap(thickness)
+    if found.item.predicted_iou < options.min_iou:
+        stopped = f"predicted IoU {found.item.predicted_iou:.2f} is below {options.min_iou:g}"
+    elif overlap < least:
+        stopped = f"overlap {overlap:.2f} with slice {front.index} is below {least:.2g}"
+    return SliceMask(index, _NOTHING if stopped else found.item, front.start, overlap, stopped)
+
+
+def _answer(slices: _Slices, index: int, wanted: Prompts, before: _Found | None = None) -> _Found | None:
+    """Ask in one slice; ``before`` is what was projected onto it. None if there is nothing to see."""
+    from napari_samscape.prediction.instances import instance_from_mask
+    from napari_samscape.prediction.predict import predict
+
+    views = slices.views(index)
+    if views is None:
+        return None
+    number = views.choose(_extent(wanted))
+    view = views.view(number)
+    y0, x0, y1, x1 = views.boxes[number]
+    mask: Any = None if wanted.mask is None else wanted.mask[y0:y1, x0:x1]
+    if before is not None and before.view == number:
+        mask = before.logits  # finer than the mask that was made of them
+    elif mask is not None and not mask.any():
+        mask = None
+    shift = np.array([y0, x0])
+    box = None if wanted.box is None else wanted.box - np.tile(shift, 2)
+    asked = Prompts(wanted.points - shift, wanted.labels, box, mask)
+    # A single click may mean a part or a whole: the best of three masks, as SAM's paper advises (§3).
+    ambiguous = len(asked.points) == 1 and asked.box is None and asked.mask is None
+    masks = predict(slices.model, view.embedding, asked, multimask=ambiguous)
+    best, logits = masks.masks[masks.best], masks.logits[masks.best]
+    if not best.any():
+        return _Found(_NOTHING, number, logits)
+    item = instance_from_mask(best, offset=(int(y0), int(x0)), predicted_iou=float(masks.iou[masks.best]))
+    return _Found(item, number, logits)
+
+
+def _projected(item: Instance, corrections: Prompts | None, shape: tuple[int, int]) -> Prompts:
+    """A mask and its box as the next slice's prompt, with the points that are there already."""
+    y0, x0, y1, x1 = item.box
+    mask = np.zeros(shape, bool)
+    mask[y0:y1, x0:x1] = item.mask
+    box = np.array([y0, x0, y1 - 1, x1 - 1], np.float64)  # through the middles of the outermost pixels
+    thin = np.tile(box[:2] == box[2:], 2)
+    prompt = Prompts(box=box + 0.5 * thin * (-1, -1, 1, 1), mask=mask)
+    return (
+        prompt
+        if corrections is None
+        else replace(prompt, points=corrections.points, labels=corrections.labels)
+    )
+
+
+def _extent(prompt: Prompts) -> NDArray[np.float64]:
+    """The box (y0, x0, y1, x1) of all that a prompt says."""
+    corners = [*prompt.points]
+    if prompt.box is not None:
+        corners += [prompt.box[:2], prompt.box[2:]]
+    elif prompt.mask is not None:
+        rows, columns = np.nonzero(prompt.mask)
+        corners += [(rows.min(), columns.min()), (rows.max(), columns.max())]
+    where = np.array(corners, np.float64)
+    return np.concatenate([where.min(axis=0), where.max(axis=0)])
