@@ -78,6 +78,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
             help="Objects one by one, overlaps and all: .json (COCO), .csv (table) or .geojson (outlines).",
         ),
     ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(metavar="CSV", help="List the labels of a picture of any size: id, box, area, scores."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     thin: Annotated[
         bool, typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.")
@@ -146,6 +150,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         tile=tile,
         halo=halo,
         object_size=object_size,
+        table=table,
     )
     with progress_bar() as progress:
         result = run(job, progress)
@@ -164,7 +169,12 @@ def print_result(result: Result) -> None:
     what = "edges" if result.objects is None else f"{result.objects} object(s)"
     typer.echo(f"{what} in {result.seconds:.1f} s on {result.device}")
     kind = "edges" if result.objects is None else "labels"
-    files = ((kind, result.output), ("objects", result.objects_file), ("overlay", result.overlay))
+    files = (
+        (kind, result.output),
+        ("objects", result.objects_file),
+        ("table", result.table),
+        ("overlay", result.overlay),
+    )
     for what, where in (*files, ("note", result.note)):
         if where:
             typer.echo(f"{what}: {where}")

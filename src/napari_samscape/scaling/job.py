@@ -17,7 +17,7 @@ from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode
 from napari_samscape.scaling.tiles import TileOptions
 
 #: What is no setting: the picture, which is known by more than its path, and what does not change the labels.
-NO_SETTINGS = ("image", "output", "device", "overlay", "objects", "overwrite")
+NO_SETTINGS = ("image", "output", "device", "overlay", "objects", "table", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Job:
         Where to write the objects one by one; see `napari_samscape.io.write_objects`.
     tile, halo, object_size : int or None
         See `napari_samscape.scaling.tiles.TileOptions`.
+    table : str or None
+        Where to write a table of the labels, of pictures of any size; see `napari_samscape.io.write_table`.
 
     Raises
     ------
@@ -81,15 +83,21 @@ class Job:
     tile: int | None = None
     halo: int | None = None
     object_size: int | None = None
+    table: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
         object.__setattr__(self, "scores", tuple(self.scores))
         object.__setattr__(self, "classes", tuple(self.classes))
         check_mode(self.mode, self.asked)
-        if MODES[self.mode].gives_map and (self.overlay is not None or self.objects is not None):
-            what = "An overlay shows" if self.overlay is not None else "A file of objects holds"
-            raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
+        lists = {
+            "An overlay shows": self.overlay,
+            "A file of objects holds": self.objects,
+            "A table lists": self.table,
+        }
+        for what, file in lists.items():
+            if MODES[self.mode].gives_map and file is not None:
+                raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
         if any(prompt.mask is not None for prompt in self.prompts):
             raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
         if self.tiles != TileOptions() and not MODES[self.mode].is_tiled:
@@ -170,6 +178,8 @@ class Result:
         Where the objects are, one by one.
     failed : tuple of str
         One sentence for each tile that could not be read; the labels have nothing there.
+    table : str or None
+        Where the table is.
     """
 
     output: str
@@ -184,6 +194,7 @@ class Result:
     note: str | None = None
     objects_file: str | None = None
     failed: tuple[str, ...] = ()
+    table: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it as values that JSON knows."""

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import DamagedError, Image
+from napari_samscape.io import DamagedError, Image, TableRow
 from napari_samscape.prediction.types import Instances
 from napari_samscape.scaling.engine import Plane, Progress, Segment, Writer, look_at_tiles
+from napari_samscape.scaling.measure import measure
 from napari_samscape.scaling.modes import MODES, Asked, Mode
 from napari_samscape.scaling.objects import Account
 from napari_samscape.scaling.picture import PlaneOf, is_constant
@@ -70,6 +71,11 @@ class Task:
     def steps(self, writer: Writer) -> Iterator[Callable[[], None]]:
         """Second pass, step by step."""
         return chain.from_iterable(writer.steps(plane) for plane in self.planes)
+
+    def measured(self) -> Iterator[TableRow]:
+        """What the labels are, object by object, once all tiles have been looked at."""
+        writer = self.writer(np.zeros(0, self.dtype))
+        return chain.from_iterable(measure(plane, writer) for plane in self.planes)
 
     def notes(self) -> Iterator[Notes]:
         """What is remembered of the tiles that are done."""
