@@ -162,14 +162,6 @@ def test_the_table_may_be_parquet() -> None:
     assert parquet.read_table("out/all.parquet").num_rows == 6
 
 
-def test_several_pictures_at_once_give_the_same() -> None:
-    run()
-    one = content("out")
-    OUT.rename("one")
-    run(at_once=3)
-    assert content("out") == one
-
-
 def test_progress_counts_pictures() -> None:
     told: list[tuple[int, int, str]] = []
     run(progress=lambda *now: told.append(now))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_samscape.cli.app import NOT_ALL, AsJson, app, print_json, progress_bar
+from napari_samscape.cli.app import NOT_ALL, AsJson, Scheduler, Workers, app, print_json, progress_bar
 from napari_samscape.cli.segment import Nested
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     tile: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
     halo: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
     object_size: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """Find objects in many pictures with the same settings, and list them in one table.
@@ -69,6 +71,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
 
         samscape batch pictures.csv labels/ --ending .tif --json
     """
+    from napari_samscape.scaling.cluster import connected
     from napari_samscape.scaling.many import run_many
     from napari_samscape.scaling.pictures import find_pictures
 
@@ -85,8 +88,10 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "object_size": object_size,
     }
     found = find_pictures(pictures, out)
-    with progress_bar() as progress:
-        result = run_many(found, out, settings, ending=ending, table=table, progress=progress)
+    with connected(workers, scheduler) as cluster, progress_bar() as progress:
+        result = run_many(
+            found, out, settings, ending=ending, table=table, progress=progress, cluster=cluster
+        )
     print_json(result.to_json()) if as_json else print_result(result)
     for sentence in result.sentences:
         typer.echo(f"samscape: {sentence}", err=True)

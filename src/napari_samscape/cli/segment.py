@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_samscape.cli.app import NOT_ALL, AsJson, app, print_json, progress_bar
+from napari_samscape.cli.app import NOT_ALL, AsJson, Scheduler, Workers, app, print_json, progress_bar
 from napari_samscape.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     object_size: Annotated[
         int | None, typer.Option(help="Longest side of usual objects; the halo follows from it.")
     ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """Find objects in a picture and write them as labels.
@@ -126,6 +128,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     """
     from napari_samscape.io import BoxList
     from napari_samscape.scaling.batch import run
+    from napari_samscape.scaling.cluster import connected
     from napari_samscape.scaling.job import Job
 
     given = BoxList([])
@@ -152,8 +155,8 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         object_size=object_size,
         table=table,
     )
-    with progress_bar() as progress:
-        result = run(job, progress)
+    with connected(workers, scheduler) as cluster, progress_bar() as progress:
+        result = run(job, progress, cluster=cluster)
     if as_json:
         print_json(result.to_json())
     else:

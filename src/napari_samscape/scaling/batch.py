@@ -51,6 +51,7 @@ from napari_samscape.scaling.work import Work, first_difference, work_folder, wo
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
+    from napari_samscape.scaling.cluster import Cluster
 
 __all__ = ["Job", "Result", "run", "segment"]
 
@@ -141,7 +142,14 @@ def load(job: Job, progress: Progress | None = None) -> Sam:
     return load_model(job.model, device=device)
 
 
-def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None, load: Load = load) -> Result:
+def run(
+    job: Job,
+    progress: Progress | None = None,
+    *,
+    model: Sam | None = None,
+    load: Load = load,
+    cluster: Cluster | None = None,
+) -> Result:
     """Do a job: read, segment, write. Everything that can be checked is checked before the model is loaded.
 
     Memory does not depend on the picture's size, except for outputs other than OME-Zarr, and as far as a
@@ -157,6 +165,9 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None,
         The job's model where it is loaded already.
     load : callable, optional
         Gives it otherwise; asked only if there is something to do.
+    cluster : Cluster, optional
+        Workers that look at tiles; see `napari_samscape.scaling.cluster.connected`. Objects one by one are
+        found here.
 
     Returns
     -------
@@ -195,16 +206,21 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None,
     with work_on(job.output, job.overwrite) as work:
         work.agree(settings)
         model = model or load(job, progress)
-        work.agree({"model_sha256": getattr(model, "digest", None), "version": _version()})
+        digest = getattr(model, "digest", None)
+        work.agree({"model_sha256": digest, "version": _version()})
         start = time.perf_counter()
         wish = Wish(job.mode, asked, job.tiles, account)
         # Masks that overlap are in no piece, so objects one by one want all of them found in one go.
         pieces = work.pieces if account is None else _in_memory()
         task = make_task(image, wish, model, overview.limits, pieces, progress)
-        failed = [_sentence(task, place, error) for place, error in task.look().items()]
+        if cluster is None or account is not None:
+            damaged = task.look()
+        else:
+            damaged = cluster.look(task, cluster.order(job, overview.limits, work.folder / "pieces", digest))
+        failed = [_sentence(task, place, error) for place, error in damaged.items()]
         about = {
             "version": _version(),
-            "model_sha256": getattr(model, "digest", None),
+            "model_sha256": digest,
             "job": job.to_json(),
             "settings": settings,
             "tiles": task.report.tiles,

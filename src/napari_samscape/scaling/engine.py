@@ -75,13 +75,20 @@ def look_at_tiles(
         start(tile)
         if tile.index in plane.pieces:
             continue
-        try:
-            pixels = _read(plane.array, tile)
-        except DamagedError as error:
+        error = look_at_tile(plane, tile, segment)
+        if error is not None:
             damaged[tile.index] = error
-            continue
-        plane.pieces.save(tile.index, piece_of(segment(pixels, tile.origin), tile, plane.tiling))
     return damaged
+
+
+def look_at_tile(plane: Plane, tile: Tile, segment: Segment) -> DamagedError | None:
+    """Look at one tile and keep what was found; gives the error if it cannot be read."""
+    try:
+        pixels = _read(plane.array, tile)
+    except DamagedError as error:
+        return error
+    plane.pieces.save(tile.index, piece_of(segment(pixels, tile.origin), tile, plane.tiling))
+    return None
 
 
 def _read(array: Any, tile: Tile) -> NDArray[Any]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from napari_samscape.scaling.work import first_difference, work_on
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
+    from napari_samscape.scaling.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,7 @@ def run_many(  # noqa: PLR0913  (where to, how, and as what)
     ending: str = ".ome.zarr",
     table: str = "objects.csv",
     progress: Progress | None = None,
-    at_once: int = 1,
-    run: Callable[..., Any] = run,
+    cluster: Cluster | None = None,
 ) -> BatchResult:
     """Do the same with many pictures. A batch that was killed goes on where it was.
 
@@ -117,12 +118,10 @@ def run_many(  # noqa: PLR0913  (where to, how, and as what)
     table : str
         A name in the folder, ending in .csv or .parquet; see `napari_samscape.io.join_tables`.
     progress : callable, optional
-        Called as ``progress(pictures done, pictures, text)``, from several threads if ``at_once`` is more
-        than one; raising from it cancels.
-    at_once : int
-        So many pictures are under way at a time.
-    run : callable, optional
-        What does a `Job`, as `batch.run`.
+        Called as ``progress(pictures done, pictures, text)``, from several threads if there is a cluster;
+        raising from it cancels.
+    cluster : Cluster, optional
+        Workers that look at tiles, of several pictures at a time; see `cluster.connected`.
 
     Returns
     -------
@@ -157,7 +156,8 @@ def run_many(  # noqa: PLR0913  (where to, how, and as what)
             )
             for picture, name in zip(pictures, output_names(pictures), strict=True)
         ]
-        each = _Each(len(jobs), run, progress)
+        each = _Each(len(jobs), partial(run, cluster=cluster), progress)
+        at_once = 1 if cluster is None else cluster.at_once
         outcomes = tuple(_in_order(each, pictures, jobs, at_once))
         rows = ((o.picture, job) for o, job in zip(outcomes, jobs, strict=True) if o.error is None)
         tables = ((name, Path(job.table)) for name, job in rows if job.table is not None)

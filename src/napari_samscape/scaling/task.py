@@ -60,9 +60,15 @@ class Task:
         for plane in self.planes:
             for index, error in look_at_tiles(plane, self.segment, self.report.start).items():
                 damaged[*plane.place, *index] = error
+        return self.all_or_some(damaged)
+
+    def all_or_some(
+        self, damaged: dict[tuple[int, ...], DamagedError]
+    ) -> dict[tuple[int, ...], DamagedError]:
+        """Put in order what could not be read; if that is everything, raise it."""
         if len(damaged) == self.report.tiles:
             raise next(iter(damaged.values()))
-        return damaged
+        return dict(sorted(damaged.items()))
 
     def writer(self, out: Any) -> Writer:
         """Give what puts pieces together in ``out``."""
