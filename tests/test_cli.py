@@ -106,7 +106,7 @@ def test_an_output_is_replaced_with_overwrite(picture: Path) -> None:
 
 
 def test_json_of_segment_says_what_was_done(picture: Path) -> None:
-    done = printed_json("segment", "cells.tif", "out.tif", "--overlay", "overlay.png")
+    done = printed_json("segment", "cells.tif", "out.tif", "--overlay", "overlay.png", "--table", "table.csv")
     assert done.pop("seconds") >= 0
     assert done == {
         "output": "out.tif",
@@ -121,7 +121,9 @@ def test_json_of_segment_says_what_was_done(picture: Path) -> None:
         "objects_file": None,
         "failed": [],
         "options": {},
+        "table": "table.csv",
     }
+    assert len(Path("table.csv").read_text().splitlines()) == 4
 
 
 def test_progress_is_shown_on_standard_error_and_results_stay_clean(picture: Path) -> None:

@@ -78,7 +78,9 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported(root):
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + [
-        line for extra in ("napari", "train", "evaluation", "detectors") for line in extras[extra]
+        line
+        for extra in ("napari", "train", "evaluation", "detectors", "dask", "parquet")
+        for line in extras[extra]
     ]
     declared = {re.match(r"[\w-]+", line).group().lower() for line in lines}
 

@@ -40,6 +40,15 @@ app = typer.Typer(
 )
 
 
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Look at tiles in so many processes (extra dask).")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tcp://…", help="Look at tiles on the workers of a dask scheduler; see docs/cluster.md."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 

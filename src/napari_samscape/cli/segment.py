@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_samscape.cli.app import NOT_ALL, AsJson, app, print_json, progress_bar
+from napari_samscape.cli.app import NOT_ALL, AsJson, Scheduler, Workers, app, print_json, progress_bar
 from napari_samscape.cli.options import takes_options
 from napari_samscape.errors import InputError
 
@@ -105,6 +105,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel=OUTPUTS)
     ] = False,
+    table: Annotated[
+        str | None,
+        typer.Option(metavar="CSV", help="List the labels of a picture of any size: id, box, area, scores."),
+    ] = None,
     thin: Annotated[
         bool,
         typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.", rich_help_panel=OUTPUTS),
@@ -137,6 +141,8 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     link_extent: Annotated[
         int | None, typer.Option(help="In how many slices it must be, else it is dropped. [default: 1]")
     ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -180,6 +186,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     """
     from napari_samscape.io import BoxList
     from napari_samscape.scaling.batch import run
+    from napari_samscape.scaling.cluster import connected
     from napari_samscape.scaling.job import Job
 
     given = BoxList([])
@@ -206,9 +213,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         object_size=object_size,
         options=options,
         link=_link_options(link, min_iou=link_iou, max_gap=link_gap, min_extent=link_extent, axes=link_axes),
+        table=table,
     )
-    with progress_bar() as progress:
-        result = run(job, progress)
+    with connected(workers, scheduler) as cluster, progress_bar() as progress:
+        result = run(job, progress, cluster=cluster)
     if as_json:
         print_json(result.to_json())
     else:
@@ -224,7 +232,12 @@ def print_result(result: Result) -> None:
     what = "edges" if result.objects is None else f"{result.objects} object(s)"
     typer.echo(f"{what} in {result.seconds:.1f} s on {result.device}")
     kind = "edges" if result.objects is None else "labels"
-    files = ((kind, result.output), ("objects", result.objects_file), ("overlay", result.overlay))
+    files = (
+        (kind, result.output),
+        ("objects", result.objects_file),
+        ("table", result.table),
+        ("overlay", result.overlay),
+    )
     for what, where in (*files, ("note", result.note)):
         if where:
             typer.echo(f"{what}: {where}")

@@ -5,6 +5,7 @@ from napari_samscape.io.image import DamagedError, Image
 from napari_samscape.io.objects import OBJECT_ENDINGS, ObjectRow, read_objects, write_objects
 from napari_samscape.io.pyramid import Pyramid
 from napari_samscape.io.read import open_image
+from napari_samscape.io.tables import TABLE_ENDINGS, TableRow, check_table, join_tables, write_table
 from napari_samscape.io.write import (
     check_output,
     move_into_place,
@@ -17,12 +18,16 @@ from napari_samscape.io.write import (
 __all__ = [
     "BOX_ENDINGS",
     "OBJECT_ENDINGS",
+    "TABLE_ENDINGS",
     "BoxList",
     "DamagedError",
     "Image",
     "ObjectRow",
     "Pyramid",
+    "TableRow",
     "check_output",
+    "check_table",
+    "join_tables",
     "move_into_place",
     "open_image",
     "read_about",
@@ -32,4 +37,5 @@ __all__ = [
     "write_map",
     "write_objects",
     "write_overlay",
+    "write_table",
 ]

@@ -32,6 +32,7 @@ from napari_samscape.io import (
     write_labels,
     write_map,
     write_objects,
+    write_table,
 )
 from napari_samscape.prediction.detections import Detector
 from napari_samscape.prediction.detectors import load_detector
@@ -51,9 +52,11 @@ from napari_samscape.scaling.work import Work, first_difference, work_folder, wo
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
+    from napari_samscape.scaling.cluster import Cluster
 
 __all__ = ["Job", "Result", "run", "segment"]
 
+Load = Callable[[Job, Progress | None], "Sam"]
 #: TIFF and PNG are made in memory: pictures of more pixels need an OME-Zarr.
 MOST_PIXELS_IN_MEMORY = 2**29
 LONGEST_CHUNK = 1024
@@ -136,7 +139,24 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     return out
 
 
-def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None) -> Result:
+def load(job: Job, progress: Progress | None = None) -> Sam:
+    """Load a job's model, on its device."""
+    from napari_samscape.model.weights import choose_device, load_model
+
+    device = choose_device(job.device)
+    if progress is not None:
+        progress(0, 0, f"loading {job.model}")
+    return load_model(job.model, device=device)
+
+
+def run(
+    job: Job,
+    progress: Progress | None = None,
+    *,
+    model: Sam | None = None,
+    load: Load = load,
+    cluster: Cluster | None = None,
+) -> Result:
     """Do a job: read, segment, write. Everything that can be checked is checked before the model is loaded.
 
     Memory does not depend on the picture's size, except for outputs other than OME-Zarr, and as far as a
@@ -150,6 +170,11 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
         Called as ``progress(done, total, text)``; raising from it cancels, and the job can go on later.
     model : Sam, optional
         The job's model where it is loaded already.
+    load : callable, optional
+        Gives it otherwise; asked only if there is something to do.
+    cluster : Cluster, optional
+        Workers that look at tiles; see `napari_samscape.scaling.cluster.connected`. Objects one by one are
+        found here.
 
     Returns
     -------
@@ -183,22 +208,28 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
                 f"The output {job.output} exists already, made with another {difference}; add --overwrite "
                 "(overwrite=True) to replace it."
             )
-        if not made["failed"] and (job.objects is None or Path(job.objects).exists()):
+        beside = [path for path in (job.objects, job.table) if path is not None]
+        if not made["failed"] and all(Path(path).exists() for path in beside):
             return _finished(job, image, overview, made)
     with work_on(job.output, job.overwrite) as work:
         work.agree(settings)
-        model = model or _loaded(job, progress)
-        work.agree({"model_sha256": getattr(model, "digest", None), "version": _version()})
+        model = model or load(job, progress)
+        digest = getattr(model, "digest", None)
+        work.agree({"model_sha256": digest, "version": _version()})
         start = time.perf_counter()
         linking = None if job.link is None else Linking(job.link, work.links)
         wish = Wish(job.mode, asked, job.tiles, account, linking)
         # Masks that overlap are in no piece, so objects one by one want all of them found in one go.
         pieces = work.pieces if account is None else _in_memory()
         task = make_task(image, wish, model, overview.limits, pieces, progress)
-        failed = [_sentence(task, place, error) for place, error in task.look().items()]
+        if cluster is None or account is not None:
+            damaged = task.look()
+        else:
+            damaged = cluster.look(task, cluster.order(job, overview.limits, work.folder / "pieces", digest))
+        failed = [_sentence(task, place, error) for place, error in damaged.items()]
         about = {
             "version": _version(),
-            "model_sha256": getattr(model, "digest", None),
+            "model_sha256": digest,
             "job": job.to_json(),
             "settings": settings,
             "tiles": task.report.tiles,
@@ -207,6 +238,8 @@ def run(job: Job, progress: Progress | None = None, *, model: Sam | None = None)
         objects = _write(task, work, about, replaces)
         if account is not None and job.objects is not None:
             write_objects(job.objects, account.rows(), like=image, about=about, overwrite=replaces)
+        if job.table is not None:
+            write_table(job.table, task.measured(), image.label_axes)
         note = _note(task, objects, failed)
         work.is_finished = not failed
     if job.overlay is not None:
@@ -272,6 +305,7 @@ def _result(job: Job, image: Image, about: dict[str, Any], objects: int | None) 
         objects_file=job.objects,
         failed=tuple(about["failed"]),
         options=job.options,
+        table=job.table,
     )
 
 
@@ -279,15 +313,6 @@ def _in_memory() -> Callable[[int], Pieces]:
     """Places for the pieces of each plane."""
     places: dict[int, Pieces] = defaultdict(PiecesInMemory)
     return places.__getitem__
-
-
-def _loaded(job: Job, progress: Progress | None) -> Sam:
-    from napari_samscape.model.weights import choose_device, load_model
-
-    device = choose_device(job.device)
-    if progress is not None:
-        progress(0, 0, f"loading {job.model}")
-    return load_model(job.model, device=device)
 
 
 def _check_outputs(job: Job, image: Image, overwrite: bool) -> None:
@@ -298,6 +323,8 @@ def _check_outputs(job: Job, image: Image, overwrite: bool) -> None:
             raise InputError(f"The labels and the overlay cannot both go to {job.output}.")
     if job.objects is not None:
         check_output(job.objects, endings=OBJECT_ENDINGS, source=image, overwrite=overwrite)
+    if job.table is not None:
+        check_output(job.table, endings=(".csv",), source=image, overwrite=overwrite)
     if path.suffix.lower() == ".zarr":
         return
     if path.suffix.lower() == ".png" and np.prod(image.label_shape[:-2]) > 1:

@@ -22,7 +22,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError
 from napari_samscape.prediction.types import Instances
 from napari_samscape.scaling.pieces import Map, Pieces, PiecesInMemory, piece_of
-from napari_samscape.scaling.stitch import Labels, number_objects
+from napari_samscape.scaling.stitch import Labels, number_objects, relabel
 from napari_samscape.scaling.tiles import Index, Tile, Tiling, shape_of, within
 
 Progress = Callable[[int, int, str], None]
@@ -75,13 +75,20 @@ def look_at_tiles(
         start(tile)
         if tile.index in plane.pieces:
             continue
-        try:
-            pixels = _read(plane.array, tile)
-        except DamagedError as error:
+        error = look_at_tile(plane, tile, segment)
+        if error is not None:
             damaged[tile.index] = error
-            continue
-        plane.pieces.save(tile.index, piece_of(segment(pixels, tile.origin), tile, plane.tiling))
     return damaged
+
+
+def look_at_tile(plane: Plane, tile: Tile, segment: Segment) -> DamagedError | None:
+    """Look at one tile and keep what was found; gives the error if it cannot be read."""
+    try:
+        pixels = _read(plane.array, tile)
+    except DamagedError as error:
+        return error
+    plane.pieces.save(tile.index, piece_of(segment(pixels, tile.origin), tile, plane.tiling))
+    return None
 
 
 def _read(array: Any, tile: Tile) -> NDArray[Any]:
@@ -156,30 +163,31 @@ class Writer:
         self.out[(*plane.place, *tile.core)] = make(tile.index) if tile.index in plane.pieces else empty
 
     def _numbered(self, plane: Plane) -> Callable[[Index], NDArray[Any]]:
+        tables = self.tables(plane)
+        return lambda index: _fitting(relabel(plane.pieces.values(index), tables[index]), self.out)
+
+    def tables(self, plane: Plane) -> Mapping[Index, NDArray[np.int64]]:
+        """Number the objects of a plane, after those of the planes before it.
+
+        Returns
+        -------
+        dict
+            By tile, a table for `stitch.relabel`; item i is what the local id i is called in the output.
+        """
         pieces = plane.pieces
         if self.links is not None:
-            linked, self.objects = self.links.tables(plane.place), self.links.objects
-            return lambda index: _fitting(linked[index][pieces.values(index)], self.out)
+            self.objects = self.links.objects
+            return self.links.tables(plane.place)
+        done = [tile.index for tile in plane.tiling if tile.index in pieces]
         if self.keeps_ids:
-            records = [pieces.record(tile.index) for tile in plane.tiling if tile.index in pieces]
-            self.objects += sum(len(record.ids) for record in records)
-            first = self._given
-            self._given += sum(pieces.notes(t.index).count for t in plane.tiling if t.index in pieces)
-
-            def kept(index: Index) -> NDArray[Any]:
-                ids = pieces.values(index)
-                return _fitting(np.where(ids > 0, ids + first, 0), self.out)
-
-            return kept
+            self.objects += sum(len(pieces.record(index).ids) for index in done)
+            first, counts = self._given, {index: pieces.notes(index).count for index in done}
+            self._given += sum(counts.values())
+            return {index: _from(first, np.arange(count + 1)) for index, count in counts.items()}
         tables = number_objects(plane.tiling, lambda index: pieces.record(index) if index in pieces else None)
         before = self.objects
         self.objects += max(int(table.max()) for table in tables.values())
-
-        def make(index: Index) -> NDArray[Any]:
-            ids = np.where(tables[index] > 0, tables[index] + before, 0)
-            return _fitting(ids[pieces.values(index)], self.out)
-
-        return make
+        return {index: _from(before, table) for index, table in tables.items()}
 
     def _scaled(self, plane: Plane) -> Callable[[Index], NDArray[Any]]:
         pieces = plane.pieces
@@ -242,6 +250,10 @@ def _check_shapes(array: Any, out: Any, tiling: Tiling) -> None:
         )
     if np.dtype(out.dtype).kind not in "ui":
         raise InputError(f"Labels need an output of whole numbers; this is of {out.dtype}.")
+
+
+def _from(first: int, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.where(ids > 0, ids + first, 0)
 
 
 def _fitting(labels: Labels, out: Any) -> Labels:

@@ -18,7 +18,7 @@ from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode, check
 from napari_samscape.scaling.tiles import TileOptions
 
 #: What is no setting: the picture, which is known by more than its path, and what does not change the labels.
-NO_SETTINGS = ("image", "output", "device", "overlay", "objects", "overwrite")
+NO_SETTINGS = ("image", "output", "device", "overlay", "objects", "table", "overwrite")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Job:
         By name, those of `EverythingOptions` or `EdgeOptions` that are not the model's defaults.
     link : LinkOptions or None
         How objects are followed through z and t; None where each plane has its own.
+    table : str or None
+        Where to write a table of the labels, of pictures of any size; see `napari_samscape.io.write_table`.
 
     Raises
     ------
@@ -88,6 +90,7 @@ class Job:
     object_size: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     link: LinkOptions | None = None
+    table: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
@@ -95,9 +98,14 @@ class Job:
         object.__setattr__(self, "classes", tuple(self.classes))
         check_mode(self.mode, self.asked)
         object.__setattr__(self, "options", check_options(self.mode, self.options))
-        if MODES[self.mode].gives_map and (self.overlay is not None or self.objects is not None):
-            what = "An overlay shows" if self.overlay is not None else "A file of objects holds"
-            raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
+        lists = {
+            "An overlay shows": self.overlay,
+            "A file of objects holds": self.objects,
+            "A table lists": self.table,
+        }
+        for what, file in lists.items():
+            if MODES[self.mode].gives_map and file is not None:
+                raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
         if any(prompt.mask is not None for prompt in self.prompts):
             raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
         if self.link is not None and self.objects is not None:
@@ -191,6 +199,8 @@ class Result:
         One sentence for each tile that could not be read; the labels have nothing there.
     options : mapping
         As the job has them.
+    table : str or None
+        Where the table is.
     """
 
     output: str
@@ -206,6 +216,7 @@ class Result:
     objects_file: str | None = None
     failed: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    table: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it as values that JSON knows."""

@@ -27,6 +27,10 @@ from napari_samscape.scaling.stitch import Labels, Strip, TileRecord, local_labe
 from napari_samscape.scaling.tiles import Index, Tile, Tiling
 
 
+class DiskFullError(InputError):
+    """There is no room left for what was to be written."""
+
+
 @dataclass(frozen=True, eq=False)
 class Map:
     """What was drawn of a tile instead of labels.
@@ -76,11 +80,14 @@ class Piece:
     record : TileRecord
         What the tile's neighbours want to know; for a map, nothing.
     notes : Notes
+    scores : ndarray of float32, shape (n, 3)
+        Predicted IoU, stability and a detector's score; row i is of the local id i + 1. Empty where unknown.
     """
 
     values: NDArray[Any] = field(repr=False)
     record: TileRecord
     notes: Notes = Notes()
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), np.float32), repr=False)
 
 
 class Pieces(Protocol):
@@ -104,6 +111,10 @@ class Pieces(Protocol):
 
     def notes(self, index: Index) -> Notes:
         """Give `Piece.notes`."""
+        ...
+
+    def scores(self, index: Index) -> NDArray[np.float32]:
+        """Give `Piece.scores`."""
         ...
 
 
@@ -133,14 +144,16 @@ def piece_of(found: Instances | Labels | Map | None, tile: Tile, tiling: Tiling)
             raise InputError(f"The map of a tile must have its shape {tile.shape}, not {found.values.shape}.")
         values = found.values[tile.inner].astype(np.float32)
         return Piece(values, TileRecord(tile.index, none, none, {}), Notes(highest=found.highest))
-    notes = Notes()
+    notes, scores = Notes(), np.zeros((0, 3), np.float32)
     if isinstance(found, Instances):
+        known = [(item.predicted_iou, item.stability, item.score) for item in found]
+        scores = np.array(known, np.float32).reshape(-1, 3)
         empty = tuple(place for place, item in enumerate(found, start=1) if item.area == 0)
         notes = Notes(empty=empty, count=len(found))
     elif found is None:
         found, notes = np.zeros(tile.shape, np.int32), Notes(constant=True)
     labels = local_labels(found, tile.shape)
-    return Piece(labels[tile.inner], tile_record(labels, tile, tiling), notes)
+    return Piece(labels[tile.inner], tile_record(labels, tile, tiling), notes, scores)
 
 
 class PiecesInMemory:
@@ -167,6 +180,10 @@ class PiecesInMemory:
     def notes(self, index: Index) -> Notes:
         """Give what else is remembered."""
         return self._pieces[index].notes
+
+    def scores(self, index: Index) -> NDArray[np.float32]:
+        """Give the scores of its objects."""
+        return self._pieces[index].scores
 
 
 class PiecesInFolder:
@@ -212,6 +229,7 @@ class PiecesInFolder:
                 values=piece.values,
                 ids=record.ids,
                 areas=record.areas,
+                scores=piece.scores,
                 facts=np.frombuffer(json.dumps(facts).encode(), np.uint8),
                 strips=np.frombuffer(strips, np.uint8),
             )
@@ -236,6 +254,11 @@ class PiecesInFolder:
         """Read what else is remembered."""
         notes = json.loads(self._read(index, "facts")[0].tobytes())["notes"]
         return Notes(notes["highest"], notes["constant"], tuple(notes["empty"]), notes["count"])
+
+    def scores(self, index: Index) -> NDArray[np.float32]:
+        """Read the scores of its objects."""
+        scores: NDArray[np.float32] = self._read(index, "scores")[0]
+        return scores
 
     def _path(self, index: Index) -> Path:
         *folders, name = map(str, index)  # a folder for each row: none has a million files
@@ -292,7 +315,7 @@ def disk_trouble(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise InputError(
+            raise DiskFullError(
                 f"The disk is full, so {path} could not be written. What is done is kept: make room and "
                 "start again to go on."
             ) from error

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import DamagedError, Image
+from napari_samscape.io import DamagedError, Image, TableRow
 from napari_samscape.prediction.types import Instances
 from napari_samscape.scaling.engine import Plane, Progress, Segment, Writer, look_at_tiles
 from napari_samscape.scaling.links import Linking, Stack
+from napari_samscape.scaling.measure import measure
 from napari_samscape.scaling.modes import MODES, Asked, Mode
 from napari_samscape.scaling.objects import Account
 from napari_samscape.scaling.picture import PlaneOf, is_constant
@@ -73,9 +74,15 @@ class Task:
         for plane in self.planes:
             for index, error in look_at_tiles(plane, self.segment, self.report.start).items():
                 damaged[*plane.place, *index] = error
+        return self.all_or_some(damaged)
+
+    def all_or_some(
+        self, damaged: dict[tuple[int, ...], DamagedError]
+    ) -> dict[tuple[int, ...], DamagedError]:
+        """Put in order what could not be read; if that is everything, raise it."""
         if len(damaged) == self.report.tiles:
             raise next(iter(damaged.values()))
-        return damaged
+        return dict(sorted(damaged.items()))
 
     def writer(self, out: Any) -> Writer:
         """Give what puts pieces together in ``out``."""
@@ -91,6 +98,11 @@ class Task:
     def step_count(self) -> int:
         """How many `steps` there are."""
         return self.report.tiles + (0 if self.links is None else len(self.links))
+
+    def measured(self) -> Iterator[TableRow]:
+        """What the labels are, object by object, once all tiles have been looked at."""
+        writer = self.writer(np.zeros(0, self.dtype))
+        return chain.from_iterable(measure(plane, writer) for plane in self.planes)
 
     def notes(self) -> Iterator[Notes]:
         """What is remembered of the tiles that are done."""

@@ -1,0 +1,109 @@
+"""``samscape batch``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_samscape.cli.app import NOT_ALL, AsJson, Scheduler, Workers, app, print_json, progress_bar
+from napari_samscape.cli.segment import Nested
+
+if TYPE_CHECKING:
+    from napari_samscape.scaling.many import BatchResult
+
+
+class PromptFreeMode(StrEnum):
+    """What is looked for in pictures of which nothing is known beforehand."""
+
+    everything = "everything"
+    boxes = "boxes"
+    edges = "edges"
+
+
+@app.command()
+def batch(  # noqa: PLR0913  (a command's options are its parameters)
+    pictures: Annotated[
+        str,
+        typer.Argument(
+            metavar="MANIFEST|FOLDER|GLOB",
+            help="A .txt with one path a line, a .csv with a column picture, a folder, or a pattern.",
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for outputs and tables.")],
+    model: Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")] = "nano",
+    mode: Annotated[
+        PromptFreeMode | None, typer.Option(help="Where left out: boxes with a detector, else everything.")
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Finds the boxes, as in `samscape segment`.")
+    ] = None,
+    nested: Annotated[
+        Nested, typer.Option(help="Of masks within masks in everything-mode: all, only parts, or wholes.")
+    ] = Nested.all,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    ending: Annotated[str, typer.Option(help="Of the outputs: .ome.zarr, .tif or .png.")] = ".ome.zarr",
+    table: Annotated[
+        str, typer.Option(help="Name of the table of all objects, .csv or .parquet.")
+    ] = "objects.csv",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make everything anew.")] = False,
+    thin: Annotated[
+        bool, typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.")
+    ] = True,
+    tile: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
+    halo: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
+    object_size: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find objects in many pictures with the same settings, and list them in one table.
+
+    Outputs are named after the pictures. A picture that fails is reported and the others go on; the exit code
+    is 1 then. What was stopped or killed goes on where it was when it is started again, and failing pictures
+    are tried again.
+
+        samscape batch plate/ labels/
+
+        samscape batch "slides/**/*.ome.zarr" cells/ --object-size 60 --table cells.parquet
+
+        samscape batch pictures.csv labels/ --ending .tif --json
+    """
+    from napari_samscape.scaling.cluster import connected
+    from napari_samscape.scaling.many import run_many
+    from napari_samscape.scaling.pictures import find_pictures
+
+    settings = {
+        "model": model,
+        "mode": str(mode or (PromptFreeMode.boxes if detector else PromptFreeMode.everything)),
+        "detector": detector,
+        "nested": str(nested),
+        "device": device,
+        "overwrite": overwrite,
+        "thin": thin,
+        "tile": tile,
+        "halo": halo,
+        "object_size": object_size,
+    }
+    found = find_pictures(pictures, out)
+    with connected(workers, scheduler) as cluster, progress_bar() as progress:
+        result = run_many(
+            found, out, settings, ending=ending, table=table, progress=progress, cluster=cluster
+        )
+    print_json(result.to_json()) if as_json else print_result(result)
+    for sentence in result.sentences:
+        typer.echo(f"samscape: {sentence}", err=True)
+    if result.sentences:
+        raise typer.Exit(NOT_ALL)
+
+
+def print_result(result: BatchResult) -> None:
+    """Say what a batch has done, for people."""
+    counts = result.to_json()
+    what = "edges" if result.table is None else f"{result.objects} object(s)"
+    typer.echo(f"{what} in {counts['done']} picture(s), {counts['failed']} failed, in {result.seconds:.1f} s")
+    for kind, where in (("outputs", result.folder), ("table", result.table)):
+        if where:
+            typer.echo(f"{kind}: {where}")

@@ -1,0 +1,221 @@
+"""The first pass over tiles on several processes or computers, through dask.distributed.
+
+What travels is small: an `Order`, in which picture and model are names, and the place of a tile. Each worker
+process opens picture and model once, and writes what it finds into the folder of the work, which must lie
+on a disk that all of them see. A tile is done when its file is there, wherever it was made: a worker that
+dies loses the tiles it had begun, and dask gives these to another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_samscape.errors import InputError
+from napari_samscape.io import DamagedError, open_image
+from napari_samscape.scaling.engine import Plane, look_at_tile
+from napari_samscape.scaling.job import Job
+from napari_samscape.scaling.pieces import PiecesInFolder
+from napari_samscape.scaling.task import Task, Wish, make_task
+from napari_samscape.scaling.tiles import Index
+
+if TYPE_CHECKING:
+    from napari_samscape.model.sam import Sam
+    from napari_samscape.prediction.image import Limits
+
+#: So many tiles are with the scheduler at a time, however many there are: its memory and ours are bounded.
+AHEAD = 1000
+#: Seconds in which a file that another computer wrote must be seen here.
+PATIENCE = 60
+CONNECT = "30s"
+_making = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker needs to know of a job.
+
+    Attributes
+    ----------
+    key : str
+        Tells orders apart.
+    job : Job
+        With absolute paths.
+    limits : pair or None
+        See `picture.Overview`.
+    folder : str
+        Of the pieces, plane by plane.
+    digest : str or None
+        Of the model's weights.
+    """
+
+    key: str
+    job: Job = field(compare=False)
+    limits: Limits | None = field(compare=False)
+    folder: str = field(compare=False)
+    digest: str | None = field(compare=False)
+
+
+class Cluster:
+    """Workers to spread tiles over; made by `connected`."""
+
+    def __init__(self, client: Any, address: str) -> None:
+        self.client = client
+        self.address = address
+
+    @property
+    def at_once(self) -> int:
+        """How many pictures are best under way at a time, so that no worker waits while one is written."""
+        return min(max(4, 2 * sum(self.client.nthreads().values())), 32)
+
+    def order(self, job: Job, limits: Limits | None, pieces: Path, digest: str | None) -> Order:
+        """Make what a worker needs to know, with paths that are the same wherever it runs."""
+        image = job.image if "://" in job.image else os.path.abspath(job.image)
+        name = os.path.abspath(job.model) if Path(job.model).exists() else job.model
+        plain = replace(job, image=image, model=name, output=os.path.abspath(job.output))
+        return Order(uuid.uuid4().hex, plain, limits, os.path.abspath(pieces), digest)
+
+    def look(self, task: Task, order: Order) -> dict[Index, DamagedError]:
+        """Do what `Task.look` does, with `look_at` on the workers.
+
+        Raises
+        ------
+        InputError
+            As `Task.look`; or if the scheduler is lost, or a tile has cost several workers their lives.
+        """
+        from distributed import KilledWorker, as_completed
+
+        damaged: dict[Index, DamagedError] = {}
+        places: dict[Any, tuple[Plane, Index]] = {}
+
+        def begin(how_many: int) -> list[Any]:
+            chosen = list(islice(left, how_many))
+            futures = [
+                self.client.submit(look_at, order, number, index, pure=False) for number, _, index in chosen
+            ]
+            places.update((f, (plane, index)) for f, (_, plane, index) in zip(futures, chosen, strict=True))
+            return futures
+
+        left = _left(task)
+        try:
+            for future in (running := as_completed(begin(AHEAD), loop=self.client.loop)):
+                plane, index = places.pop(future)
+                reason = future.result()
+                if reason is None:
+                    _await(plane, index)
+                else:
+                    damaged[*plane.place, *index] = DamagedError(reason)
+                task.report.start(plane.tiling[index])
+                running.update(begin(1))
+        except KilledWorker as error:
+            raise InputError(
+                "Several workers died at the same tile, perhaps of too little memory; what is done is kept: "
+                "start again to go on."
+            ) from error
+        except CancelledError as error:
+            raise InputError(
+                f"The scheduler {self.address} was lost; what is done is kept: start again to go on."
+            ) from error
+        finally:
+            self.client.cancel(list(places))
+        return task.all_or_some(damaged)
+
+
+@contextlib.contextmanager
+def connected(workers: int | None, scheduler: str | None) -> Iterator[Cluster | None]:
+    """Start so many worker processes here, or join those of a scheduler; None if neither is asked for.
+
+    Raises
+    ------
+    InputError
+        If dask is not installed, both are asked for, or there is no such scheduler.
+    """
+    if workers is None and scheduler is None:
+        yield None
+        return
+    if workers is not None and scheduler is not None:
+        raise InputError("--workers starts processes here, --scheduler joins others; use one of them.")
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise InputError("Several workers need dask: pip install 'napari-samscape[dask]'.") from None
+    with contextlib.ExitStack() as stack:
+        if scheduler is None:
+            local: Any = LocalCluster(
+                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+            )
+            address = stack.enter_context(local).scheduler_address
+        else:
+            address = scheduler
+        try:
+            client: Any = stack.enter_context(Client(address, timeout=CONNECT, set_as_default=False))
+        except (OSError, ValueError) as error:
+            raise InputError(f"There is no dask scheduler at {address}: {error}.") from error
+        yield Cluster(client, address)
+
+
+# On the worker -----------------------------------------------------------------------------------------
+
+
+def look_at(order: Order, number: int, index: Index) -> str | None:
+    """Look at a tile of a plane, on whatever worker this is; gives the reason if it cannot be read."""
+    with _making:  # one of several threads opens and loads, once
+        task = _task(order)
+    plane = next(islice(task.planes, number, None))
+    if index in plane.pieces:  # a worker did it that was lost before it could say so
+        return None
+    error = look_at_tile(plane, plane.tiling[index], task.segment)
+    return None if error is None else str(error)
+
+
+@lru_cache(maxsize=8)
+def _task(order: Order) -> Task:
+    job, folder = order.job, Path(order.folder)
+    model = _model(job.model, job.device)
+    if getattr(model, "digest", None) != order.digest:
+        raise InputError(f"A worker has other weights under the name {job.model} than where the job started.")
+    wish = Wish(job.mode, job.asked, job.tiles)
+    places = lambda plane: PiecesInFolder(folder / str(plane))  # noqa: E731
+    return make_task(open_image(job.image), wish, model, order.limits, places, None)
+
+
+@lru_cache(maxsize=1)
+def _model(name: str, device: str) -> Sam:
+    from napari_samscape.model.weights import choose_device, load_model
+
+    return load_model(name, device=choose_device(device))
+
+
+# Where the job started ---------------------------------------------------------------------------------
+
+
+def _left(task: Task) -> Iterator[tuple[int, Plane, Index]]:
+    """The tiles that are not done, with the number of their plane."""
+    for number, plane in enumerate(task.planes):
+        for tile in plane.tiling:
+            if tile.index in plane.pieces:
+                task.report.start(tile)
+            else:
+                yield number, plane, tile.index
+
+
+def _await(plane: Plane, index: Index) -> None:
+    """Wait until a piece is seen here: network disks take a moment."""
+    end = time.monotonic() + PATIENCE
+    while index not in plane.pieces:
+        if time.monotonic() > end:
+            raise InputError(
+                "A worker has done a tile whose file is not seen here; the output must lie on a disk that "
+                "all workers share."
+            )
+        time.sleep(0.1)
