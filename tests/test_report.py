@@ -84,7 +84,9 @@ def test_a_run_that_is_stopped_keeps_its_rows(
     ]
 
 
-def test_prompts_are_counted_by_source_and_drawn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_are_counted_by_source_and_drawn(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(root / "benchmarks")
     import prompt_counts
     from test_automatic import FOUR, Seer
@@ -105,7 +107,8 @@ def test_prompts_are_counted_by_source_and_drawn(root: Path, monkeypatch: pytest
     ]
     assert rows[-1]["ap50"] == rows[-1]["recall50"] == 1
     assert prompt_counts.table(rows)[6].startswith("| discs | dense head | 16 | 4 | 1.000 | 1.000 |")
-    assert prompt_counts.picture(rows).count("<polyline") == 2
+    for name in prompt_counts.draw(rows, tmp_path):
+        assert (tmp_path / name).read_text().count("<polyline") == 2
 
 
 def test_the_roofline_is_written_into_its_place_on_the_page(
