@@ -2,7 +2,8 @@
 
 python benchmarks/prompt_counts.py [--limit 12] [--model nano] [--sets bbbc039/val.zip ...]
 
-Prints a table and writes prompt_counts.svg; report.py has both in REPORT.md. All thresholds are the same.
+Prints a table and draws it in prompts_ap50.svg and prompts_recall50.svg; report.py puts all into REPORT.md.
+All thresholds are the same.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 SETS = ("bbbc039/val.zip", "dsb2018/val.zip")
 GRIDS = (4, 8, 16, 32)  # points per side
 LIMITS = (16, 64, 256, DENSE_DEFAULTS.dense_max_points)  # points from the dense head
+FIGURES = {"ap50": "AP50", "recall50": "recall at IoU 0.5"}
 MOST = 2048  # prompts at the right end of the picture
 HEAD = ("data set", "points from", "at most", "prompts / picture", "AP50", "recall", "s / picture")
 
@@ -89,16 +91,24 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in (HEAD, marks, *cells)]
 
 
-def picture(rows: Sequence[dict[str, Any]]) -> str:
-    """AP50 by the number of prompts as SVG, a curve for each data set and source."""
+def draw(rows: Sequence[dict[str, Any]], folder: Path) -> list[str]:
+    """Write a picture for each of the figures; gives their names."""
+    names = [f"prompts_{figure}.svg" for figure in FIGURES]
+    for name, figure in zip(names, FIGURES, strict=True):
+        (folder / name).write_text(picture(rows, figure))
+    return names
+
+
+def picture(rows: Sequence[dict[str, Any]], figure: str) -> str:
+    """A figure by the number of prompts as SVG, a curve for each data set and source."""
     curves: dict[str, list[tuple[float, float, str]]] = {}
     for row in sorted(rows, key=lambda row: row["prompts"]):
-        text = f"{row['prompts']:.0f} prompts: AP50 {row['ap50']:.3f}, recall {row['recall50']:.3f}"
-        place = (_across(row["prompts"]), row["ap50"], text)
+        text = f"{row['prompts']:.0f} prompts: {row[figure]:.3f}"
+        place = (_across(row["prompts"]), row[figure], text)
         curves.setdefault(f"{row['dataset']}, {row['source']}", []).append(place)
     across = {str(count): _across(count) for count in (4, 16, 64, 256, 1024)}
     up = {f"{value:g}": value for value in (0, 0.25, 0.5, 0.75, 1)}
-    return curves_svg(curves, Axis("prompts for each picture", across), Axis("AP50", up))
+    return curves_svg(curves, Axis("prompts for each picture", across), Axis(FIGURES[figure], up))
 
 
 def _across(prompts: float) -> float:
@@ -112,10 +122,10 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=12, help="pictures of each data set")
     parser.add_argument("--sets", nargs="+", default=list(SETS), help="below --data")
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=HERE / "prompt_counts.svg")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for the pictures")
     options = parser.parse_args()
     datasets = [open_dataset(options.data / name).first(options.limit) for name in options.sets]
-    rows = measure(load_model(options.model), datasets, lambda rows: options.out.write_text(picture(rows)))
+    rows = measure(load_model(options.model), datasets, lambda rows: draw(rows, options.out))
     print("\n".join(table(rows)))
 
 

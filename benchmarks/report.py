@@ -133,14 +133,11 @@ def measure(
 
 
 def measure_prompts(options: argparse.Namespace, report: Report, model: ModelMethod) -> None:
-    """Grid beside learned prompts, in a table and a picture."""
-    drawn = report.path.with_name("prompt_counts.svg")
+    """Grid beside learned prompts, in a table and pictures."""
 
     def tell(rows: list[dict[str, Any]]) -> None:
-        drawn.write_text(prompt_counts.picture(rows))
-        report.put(
-            PROMPTS, [*prompt_counts.table(rows), "", f"![AP50 by the number of prompts]({drawn.name})"]
-        )
+        drawn = [f"![{name}]({name})" for name in prompt_counts.draw(rows, report.path.parent)]
+        report.put(PROMPTS, [*prompt_counts.table(rows), "", *drawn])
 
     datasets = [open_dataset(options.data / name).first(options.limit) for name in prompt_counts.SETS]
     prompt_counts.measure(model.model, datasets, tell)

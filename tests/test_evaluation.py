@@ -262,7 +262,7 @@ class TestReport:
     def test_the_calibration_is_drawn_as_svg(self) -> None:
         curve = [{"n": 3, "predicted": 0.25, "true": 0.5}, {"n": 5, "predicted": 1.0, "true": 1.0}]
         drawn = calibration_svg({"a <b>": curve}, side=100)
-        assert 'points="65.0,90.0 140.0,40.0"' in drawn  # 40 pixels of margin, y downwards
+        assert 'points="75.0,100.0 150.0,50.0"' in drawn  # 50 pixels of margin, y downwards
         assert "3 objects" in drawn and "a &lt;b&gt;" in drawn
 
 

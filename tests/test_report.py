@@ -84,7 +84,9 @@ def test_a_run_that_is_stopped_keeps_its_rows(
     ]
 
 
-def test_prompts_are_counted_by_source_and_drawn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_are_counted_by_source_and_drawn(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(root / "benchmarks")
     import prompt_counts
     from test_automatic import FOUR, Seer
@@ -105,4 +107,40 @@ def test_prompts_are_counted_by_source_and_drawn(root: Path, monkeypatch: pytest
     ]
     assert rows[-1]["ap50"] == rows[-1]["recall50"] == 1
     assert prompt_counts.table(rows)[6].startswith("| discs | dense head | 16 | 4 | 1.000 | 1.000 |")
-    assert prompt_counts.picture(rows).count("<polyline") == 2
+    for name in prompt_counts.draw(rows, tmp_path):
+        assert (tmp_path / name).read_text().count("<polyline") == 2
+
+
+def test_the_roofline_is_written_into_its_place_on_the_page(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import roofline
+
+    before, after = (root / "docs" / "performance.md").read_text().split(roofline.BEGIN)
+    page = tmp_path / "performance.md"
+    row = ("nano", "prompt", "1.00", "10.0", "100", "50 %")
+    for name, value in {"PAGE": page, "matrix_rate": lambda kind: 200.0, "rows": lambda *_: [row]}.items():
+        monkeypatch.setattr(roofline, name, value)
+    monkeypatch.setattr(roofline.torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(sys, "argv", ["roofline.py", "--models", "nano", "--threads", "1", "--write"])
+    page.write_text(before + roofline.BEGIN + after)
+    for _ in range(2):
+        roofline.main()
+        text = page.read_text()
+        assert text.startswith(before + roofline.BEGIN)
+        assert text.endswith(roofline.END + after.split(roofline.END)[1])
+        assert text.count("| nano | prompt | 1.00 | 10.0 | 100 | 50 % |") == 1
+        assert "Not measured" not in text
+    assert "200 GFLOP/s in float32, 200 GFLOP/s in bfloat16" in text
+
+
+def test_arithmetic_is_counted_as_two_for_each_product_and_sum(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import roofline
+    import torch
+
+    one, two = torch.ones(100, 200), torch.ones(200, 50)
+    assert roofline.gflop(lambda: one @ two) == pytest.approx(2 * 100 * 200 * 50 / 1e9)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#777777")
-MARGIN = 40  # pixels, below and on the left
+MARGIN = 50  # pixels, below and on the left
 LEGEND = 200  # pixels, on the right
 
 
