@@ -104,6 +104,14 @@ def test_a_time_series_of_volumes_is_linked_through_both_axes_or_one(
     assert labels[:, :, 10, 11].ravel().tolist() == ids
 
 
+def test_slices_along_another_axis_are_a_matter_of_naming_the_axes() -> None:
+    volume = np.zeros((30, 12, 40), np.uint16)
+    volume[5:20, 3:9, 10:25] = 1000
+    image = open_image(volume, axes="yzx")
+    labels = segment(image, model=MODEL, link=LinkOptions()).transpose(1, 0, 2)
+    np.testing.assert_array_equal(labels, volume // 1000)
+
+
 def test_boxes_of_a_detector_are_linked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def segment_detected(model: Any, rgb: NDArray, detector: Any, progress: Any) -> Any:
         return bright.everything(model, rgb)
@@ -155,6 +163,20 @@ def test_planes_that_were_counted_are_not_counted_again(monkeypatch: pytest.Monk
     monkeypatch.setattr(Stack, "_count", lambda self, place: counted.append(place) or count(self, place))
     run(job())
     assert counted == [(4,)]
+
+
+def test_counts_that_a_bad_disk_has_changed_are_named_and_made_again() -> None:
+    done(drifting())
+    Path("out.ome.zarr").rename("undisturbed.ome.zarr")
+    with pytest.raises(Stop):
+        run(job(), stop_at("writing", 9))
+    counts = work_folder("out.ome.zarr") / "links" / "1.npz"
+    counts.write_bytes(counts.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"1\.npz is damaged; delete it and start again"):
+        run(job())
+    counts.unlink()
+    run(job())
+    assert content("out.ome.zarr") == content("undisturbed.ome.zarr")
 
 
 def test_other_links_are_another_job() -> None:
