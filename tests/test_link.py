@@ -26,7 +26,7 @@ def rows(*planes: str) -> Labels:
 
 def linked(labels: Labels, stacked: str = "z", **options: Any) -> Labels:
     out = np.full(labels.shape, -1)
-    count = link_labels(labels, out, LinkOptions(**options), stacked)
+    count = link_labels(labels, out, LinkOptions(**{"min_extent": 1} | options), stacked)
     assert sorted(set(np.unique(out)) - {0}) == list(range(1, count + 1))
     return out
 
@@ -115,6 +115,13 @@ def test_a_gap_longer_than_allowed_ends_an_object() -> None:
     assert drawn(linked(stack, max_gap=2)) == ["11", "..", "..", "11"]
 
 
+def test_over_a_gap_objects_must_be_more_alike() -> None:
+    assert drawn(linked(rows("AAA..", ".BBB."))) == ["111..", ".111."]
+    assert drawn(linked(rows("AAA..", ".....", ".BBB."))) == ["111..", ".....", ".111."]
+    assert drawn(linked(rows("AAA..", ".....", "..BBB"))) == ["111..", ".....", "..222"]
+    assert drawn(linked(rows("AAA..", "..BBB"), min_iou=0.2)) == ["111..", "..111"]
+
+
 def test_the_slice_before_goes_first_and_what_went_on_is_not_taken_up_again() -> None:
     # B is more like A than like A's continuation, but A has gone on already.
     assert drawn(linked(rows("AAAA..", "..AAAA", "BBBB..", "BBBB.."))) == [
@@ -130,6 +137,13 @@ def test_objects_in_too_few_slices_are_dropped_and_ids_stay_dense() -> None:
     stack = rows("A.BB.", "..BB.", "..BB.", ".....", "C...D", "....D")
     assert drawn(linked(stack, min_extent=2)) == ["..11.", "..11.", "..11.", ".....", "....2", "....2"]
     assert linked(stack, min_extent=4).max() == 0
+
+
+def test_what_is_in_one_slice_only_is_dropped_unless_told_otherwise() -> None:
+    stack = rows("A.B", "..B")
+    out = np.zeros_like(stack)
+    assert link_labels(stack, out) == 1
+    assert drawn(out) == ["..1", "..1"]
 
 
 def test_slices_in_a_gap_do_not_count_for_the_extent() -> None:

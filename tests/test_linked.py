@@ -28,7 +28,7 @@ from napari_samscape.scaling.stack import link_labels
 from napari_samscape.scaling.tiles import TileOptions
 from napari_samscape.scaling.work import work_folder
 
-LINK = LinkOptions(min_iou=0.2)
+LINK = LinkOptions(min_iou=0.2, min_extent=1)
 SMALL = {"tile": 32, "halo": 8}
 
 
@@ -59,7 +59,7 @@ def done(stack: NDArray, axes: str = "ZYX", **options: Any) -> Result:
 
 def test_an_object_has_one_id_in_all_slices() -> None:
     stack = np.stack([spots((10, 10)), spots((10, 11), (30, 50)), spots((10, 12), (30, 50))])
-    labels = segment(stack, model=MODEL, link=LinkOptions())
+    labels = segment(stack, model=MODEL, link=LINK)
     assert [sorted(set(np.unique(plane))) for plane in labels] == [[0, 1], [0, 1, 2], [0, 1, 2]]
     assert labels[2, 10, 12] == 1
     assert [int(plane.max()) for plane in segment(stack, model=MODEL)] == [1, 3, 5], "unlinked, as before"
@@ -88,7 +88,7 @@ def test_the_engine_links_as_labels_in_memory_are_linked() -> None:
 
 def test_what_is_dropped_is_background() -> None:
     stack = np.stack([spots((10, 10), (30, 50)), spots((10, 11)), spots((10, 12))])
-    result = done(stack, link=LinkOptions(min_extent=2))
+    result = done(stack, link=LinkOptions())
     assert result.objects == 1
     assert open_image("out.ome.zarr").plane(z=0)[30, 50] == 0
     assert open_image("out.ome.zarr").plane(z=2)[10, 12] == 1
@@ -102,6 +102,14 @@ def test_a_time_series_of_volumes_is_linked_through_both_axes_or_one(
     done(series, "TZYX", link=LinkOptions(axes=axes))
     labels = np.asarray(open_image("out.ome.zarr").data[...])
     assert labels[:, :, 10, 11].ravel().tolist() == ids
+
+
+def test_slices_along_another_axis_are_a_matter_of_naming_the_axes() -> None:
+    volume = np.zeros((30, 12, 40), np.uint16)
+    volume[5:20, 3:9, 10:25] = 1000
+    image = open_image(volume, axes="yzx")
+    labels = segment(image, model=MODEL, link=LinkOptions()).transpose(1, 0, 2)
+    np.testing.assert_array_equal(labels, volume // 1000)
 
 
 def test_boxes_of_a_detector_are_linked_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +165,20 @@ def test_planes_that_were_counted_are_not_counted_again(monkeypatch: pytest.Monk
     assert counted == [(4,)]
 
 
+def test_counts_that_a_bad_disk_has_changed_are_named_and_made_again() -> None:
+    done(drifting())
+    Path("out.ome.zarr").rename("undisturbed.ome.zarr")
+    with pytest.raises(Stop):
+        run(job(), stop_at("writing", 9))
+    counts = work_folder("out.ome.zarr") / "links" / "1.npz"
+    counts.write_bytes(counts.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"1\.npz is damaged; delete it and start again"):
+        run(job())
+    counts.unlink()
+    run(job())
+    assert content("out.ome.zarr") == content("undisturbed.ome.zarr")
+
+
 def test_other_links_are_another_job() -> None:
     done(drifting())
     with pytest.raises(InputError, match=r'made with another link \(null instead of {"min_iou": 0.2'):
@@ -176,12 +198,13 @@ def test_on_the_command_line_each_link_option_is_enough() -> None:
     tifffile.imwrite(
         "in.tif", np.stack([spots((10, 10)), spots((10, 11)), spots((30, 50))]), photometric="minisblack"
     )
+    # One object is in two slices, one in the last only.
     counts = []
-    for number, options in enumerate([[], ["--link"], ["--link-extent", "2"], ["--link-axes", "z"]]):
+    for number, options in enumerate([[], ["--link"], ["--link-extent", "1"], ["--link-axes", "z"]]):
         result = CliRunner().invoke(app, ["segment", "in.tif", f"{number}.tif", "--json", *options])
         assert result.exit_code == 0, result.output
         counts.append(json.loads(result.stdout)["objects"])
-    assert counts == [3, 2, 1, 2]
+    assert counts == [3, 1, 2, 1]
 
 
 @pytest.mark.parametrize(

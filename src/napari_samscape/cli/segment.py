@@ -139,7 +139,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         int | None, typer.Option(help="How many slices in a row may miss it. [default: 1]")
     ] = None,
     link_extent: Annotated[
-        int | None, typer.Option(help="In how many slices it must be, else it is dropped. [default: 1]")
+        int | None, typer.Option(help="In how many slices it must be, else it is dropped. [default: 2]")
     ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,

@@ -35,10 +35,11 @@ class LinkOptions:
         Two objects of neighbouring slices may be one only if their intersection over union is at least this.
         Objects end in caps, which shrink quickly, so it is lower than for two views of the same thing.
     max_gap : int
-        So many slices in between may miss an object; there it stays missing, but its id goes on.
+        So many slices in between may miss an object, if the IoU over the gap is at least one half, too. There
+        it stays missing, but its id goes on.
     min_extent : int
-        Objects found in fewer slices are dropped. Slices are counted along z where that is linked, else
-        frames along t.
+        Objects found in fewer slices are dropped: what is in one only is mostly a cap that overlaps too
+        little with its object, or an error. Slices are counted along z where that is linked, else frames.
     axes : str or None
         "z", "t", or "zt" for both, z first; all that the stack has where left out.
 
@@ -50,7 +51,7 @@ class LinkOptions:
 
     min_iou: float = 0.25
     max_gap: int = 1
-    min_extent: int = 1
+    min_extent: int = 2
     axes: str | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +84,9 @@ class LinkOptions:
         return "".join(axis for axis in there if axis in (self.axes or "zt"))
 
 
+#: Least IoU over a gap. An object that a slice has missed looks much the same on both sides, whereas two that
+#: lie one above the other show their caps. On true labels of nuclei, 0.25 made one of two far more often.
+GAP_MIN_IOU = 0.5
 NOTHING_SHARED = np.zeros((0, 3), np.int64)
 
 
@@ -208,9 +212,10 @@ class Linker:
         """
         tracks = np.full(len(areas), -1, np.int64)
         # The nearest slice first: what was found there is better evidence than what was found before.
-        for seen, rows in zip(self._seen, shared, strict=False):
+        for distance, (seen, rows) in enumerate(zip(self._seen, shared, strict=False), start=1):
             free = rows[seen.is_end[rows[:, 0]] & (tracks[rows[:, 1]] < 0)]
-            pairs = assign(free, (seen.areas, areas), self.options.min_iou)
+            least = self.options.min_iou if distance == 1 else max(self.options.min_iou, GAP_MIN_IOU)
+            pairs = assign(free, (seen.areas, areas), least)
             tracks[pairs[:, 1]] = seen.tracks[pairs[:, 0]]
             seen.is_end[pairs[:, 0]] = False
         new = np.flatnonzero(tracks[1:] < 0) + 1

@@ -46,6 +46,10 @@ class PlaneLinks:
 class Store(Protocol):
     """Where this is kept, by the plane's place in the stack."""
 
+    def __contains__(self, place: Place) -> bool:
+        """Whether it is there."""
+        ...
+
     def save(self, place: Place, links: PlaneLinks) -> None:
         """Keep it."""
         ...
@@ -60,6 +64,9 @@ class StoreInMemory:
 
     def __init__(self) -> None:
         self._links: dict[Place, PlaneLinks] = {}
+
+    def __contains__(self, place: Place) -> bool:
+        return place in self._links
 
     def save(self, place: Place, links: PlaneLinks) -> None:
         """Keep it."""
@@ -81,6 +88,9 @@ class StoreInFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def __contains__(self, place: Place) -> bool:
+        return self._path(place).exists()
 
     def save(self, place: Place, links: PlaneLinks) -> None:
         """Write it and then give the file its name.
@@ -167,11 +177,16 @@ class Stack:
     def tables(self, place: Place) -> dict[Index, Ints]:
         """Give a plane's ids in the stack, once all steps are done: by tile, a table of its local ids."""
         table = self._numbers[0][place]
-        return {index: table[ids] for index, ids in self._store.load(place).ids.items()}
+        return {index: table[ids] for index, ids in self._load(place).ids.items()}
 
     @cached_property
     def _numbers(self) -> tuple[dict[Place, Ints], int]:
-        return number_stack(self.stacked, lambda place: self._store.load(place).counts, self._options)
+        return number_stack(self.stacked, lambda place: self._load(place).counts, self._options)
+
+    def _load(self, place: Place) -> PlaneLinks:
+        if place not in self._store:  # somebody has deleted a damaged file
+            self._count(place)
+        return self._store.load(place)
 
     def _count(self, place: Place) -> None:
         plane, found = self._plane_at(place), {}
@@ -192,7 +207,7 @@ class Stack:
     def _shared(self, place: Place, plane: Plane, ids: Mapping[Index, Ints]) -> dict[tuple[str, int], Ints]:
         """What a plane's objects share with those of planes before it; one tile is in memory at a time."""
         before = [
-            ((axis, distance), self._plane_at(other), self._store.load(other).ids)
+            ((axis, distance), self._plane_at(other), self._load(other).ids)
             for axis, distance, other in places_before(place, self.stacked, self._options)
         ]
         rows: dict[tuple[str, int], list[Ints]] = defaultdict(list)

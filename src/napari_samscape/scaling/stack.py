@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -117,7 +117,7 @@ def _through_both(
     stacked: Mapping[str, int], counts_of: Callable[[Place], PlaneCounts], options: LinkOptions
 ) -> tuple[dict[Place, Ints], NDArray[np.bool_]]:
     """The same, where slices become volumes and these go on through time."""
-    times = Linker(LinkOptions(options.min_iou, options.max_gap))
+    times = Linker(replace(options, min_extent=1))  # how long a volume lasts is not asked
     volumes_of: deque[list[Ints]] = deque(maxlen=options.max_gap + 1)
     tracks: dict[Place, Ints] = {}
     for t in range(stacked["t"]):
