@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import tifffile
 import zarr
 from bright import MODEL, spots
 from numpy.typing import NDArray
-from test_resume import Stop, content, stop_at
+from test_resume import Stop, content, progress_so_far, stop_at
 from test_tiled import assert_same_partition, scattered
 from typer.testing import CliRunner
 
@@ -150,6 +153,33 @@ def test_a_linked_job_that_is_stopped_goes_on_to_the_same_labels(sign: str, time
     run(job())
     assert content("out.ome.zarr") == content("undisturbed.ome.zarr")
     assert not work_folder("out.ome.zarr").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_linked_job_killed_at_any_moments_gives_the_same_labels_bit_for_bit() -> None:
+    tiles, planes = done(drifting()).tiles, 5
+    Path("out.ome.zarr").rename("undisturbed.ome.zarr")
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    # A moment while looking, one while linking, one while writing.
+    moments = [random.Random(seed).randrange(*span) for span in ((1, tiles), (tiles, tiles + 2 * planes))]
+    moments.append(random.Random(seed).randrange(tiles + 2 * planes, 2 * tiles))
+    program = Path(__file__).with_name("bright_process.py")
+    options = ["--tile", "32", "--halo", "8", "--link-iou", "0.2", "--link-extent", "1"]
+    command = [sys.executable, str(program), "slowly", "segment", "in.tif", "out.ome.zarr", *options]
+    killed = 0
+    for moment in moments:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            while process.poll() is None and progress_so_far() < moment:
+                time.sleep(0.002)
+        finally:
+            process.kill()
+            killed += process.wait() == -signal.SIGKILL
+    assert killed >= 2, "the jobs were finished before they were killed"
+    run(job())
+    assert content("out.ome.zarr") == content("undisturbed.ome.zarr")
 
 
 def test_planes_that_were_counted_are_not_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
