@@ -133,6 +133,24 @@ def test_a_tiled_tiff_is_read_in_parts(server: Server) -> None:
     assert server.sent < pixels.nbytes / 4
 
 
+@pytest.mark.parametrize("axes", ["YX", "YXS", "CYX", "ZYX"])
+def test_of_a_tiff_of_one_strip_only_rows_are_read(
+    server: Server, axes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_samscape.io.contiguous.LONGEST_ROW", 10_000)
+    monkeypatch.setattr("napari_samscape.io.remote.BLOCK", 1024)
+    sizes = {"Y": 400, "X": 600, "S": 3, "C": 3, "Z": 4}
+    pixels = noise(tuple(sizes[axis] for axis in axes))
+    rgb = axes == "YXS"
+    tifffile.imwrite("in.tif", pixels, metadata={"axes": axes}, photometric="rgb" if rgb else "minisblack")
+    image, here = open_image(f"{server.url}/in.tif"), open_image("in.tif")
+    server.sent, z = 0, sizes["Z"] - 1 if "Z" in axes else 0
+    for region in [(slice(100, 120), slice(50, 90)), (slice(0, 40, 4), slice(None, None, 4))]:
+        np.testing.assert_array_equal(image.plane(z=z, region=region), here.plane(z=z, region=region))
+    assert server.sent <= pixels.nbytes * (60 / 400)
+    np.testing.assert_array_equal(np.asarray(image.data), pixels)
+
+
 def test_an_ome_tiff_has_its_axes_and_scale(server: Server) -> None:
     metadata = {"axes": "ZYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
     tifffile.imwrite("in.ome.tif", noise((3, 64, 64)), compression="zlib", metadata=metadata)

@@ -208,7 +208,7 @@ def _open_tiff(path: Path | str, axes: str | None, remote: Any = None) -> Image:
                 if remote is not None:
                     remote.seek(0)
                 return _open_picture(path, axes, ["TIFF"], remote)  # Pillow looks the colours up
-            plain = contiguous_tiff(path, series) if isinstance(path, Path) else None
+            plain = contiguous_tiff(path, series, remote)
             levels: tuple[Any, ...] = (
                 (plain,)
                 if plain

@@ -38,7 +38,7 @@ def is_url(source: object) -> bool:
     return isinstance(source, str) and re.match(r"[A-Za-z][\w+.-]+://", source) is not None
 
 
-def open_remote_file(url: str) -> io.BufferedReader:
+def open_remote_file(url: str) -> BufferedReader:
     """Open a file behind a URL, of which only the parts that are asked for travel.
 
     Raises
@@ -47,7 +47,7 @@ def open_remote_file(url: str) -> io.BufferedReader:
         If there is no such file, it cannot be reached, its server gives no parts of files, the scheme is
         unknown, or what reads it is not installed.
     """
-    return io.BufferedReader(_RemoteFile(url), BLOCK)
+    return BufferedReader(_RemoteFile(url))
 
 
 def remote_store(url: str) -> Store:
@@ -160,6 +160,14 @@ class _RetryingStore(WrapperStore[Store]):
             yield key, await self.get(key, prototype, byte_range)
 
 
+class BufferedReader(io.BufferedReader):
+    """A remote file that is read in blocks, as small reads would be many requests."""
+
+    def __init__(self, raw: _RemoteFile) -> None:
+        super().__init__(raw, BLOCK)
+        self.part, self.size = raw.part, raw.size
+
+
 class _RemoteFile(io.RawIOBase):
     """A file that is read in parts, each in one request."""
 
@@ -193,12 +201,16 @@ class _RemoteFile(io.RawIOBase):
         start, stop = self.place, min(self.place + len(buffer), self.size)
         if stop <= start:
             return 0
+        buffer[: stop - start] = self.part(start, stop)
+        self.place = stop
+        return stop - start
+
+    def part(self, start: int, stop: int) -> bytes:
+        """Read from one byte to before another, wherever the file is read otherwise, and from any thread."""
         try:
-            data = _retried(self.url, lambda: self.fs.cat_file(self.path, start=start, end=stop))
+            data: bytes = _retried(self.url, lambda: self.fs.cat_file(self.path, start=start, end=stop))
         except FileNotFoundError as error:
             raise _vanished(self.url, error) from error
         if len(data) != stop - start:
             raise InputError(f"{self.url} cannot be read in parts: its server takes no range requests.")
-        buffer[: len(data)] = data
-        self.place = stop
-        return len(data)
+        return data
