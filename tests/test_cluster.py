@@ -121,6 +121,8 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(cluster: Cluster, t
 
 @pytest.mark.slow
 def test_a_scheduler_that_dies_ends_the_job_in_one_sentence_and_it_goes_on_without(cluster: Cluster) -> None:
+    import dask
+
     labels, _ = here()
 
     def kill(done: int, total: int, text: str) -> None:
@@ -128,6 +130,7 @@ def test_a_scheduler_that_dies_ends_the_job_in_one_sentence_and_it_goes_on_witho
             cluster.processes[0].kill()
 
     with (
+        dask.config.set({"distributed.comm.timeouts.connect": "3s"}),
         connected(None, cluster.address) as joined,
         pytest.raises(InputError, match="was lost; what is done"),
     ):
