@@ -1,4 +1,4 @@
-"""Preloaded by dask's workers in tests: the stand-in for a model, slow if asked to be; it notes each loading."""
+"""Preloaded by dask's workers in tests: the stand-in for a model, slow if asked to be; loadings are noted."""
 
 import os
 import time

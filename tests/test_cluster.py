@@ -120,6 +120,27 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(cluster: Cluster, t
 
 
 @pytest.mark.slow
+def test_a_scheduler_that_dies_ends_the_job_in_one_sentence_and_it_goes_on_without(cluster: Cluster) -> None:
+    import dask
+
+    labels, _ = here()
+
+    def kill(done: int, total: int, text: str) -> None:
+        if pieces() >= 4:
+            cluster.processes[0].kill()
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "3s"}),
+        connected(None, cluster.address) as joined,
+        pytest.raises(InputError, match="was lost; what is done"),
+    ):
+        run(JOB, kill, cluster=joined)
+    assert 4 <= pieces() < TILES
+    run(JOB)
+    assert content("out.ome.zarr") == labels
+
+
+@pytest.mark.slow
 def test_many_pictures_go_to_the_workers_and_give_the_same(cluster: Cluster, tmp_path: Path) -> None:
     Path("plate").mkdir()
     for name in "abcdef":

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.remote import VanishedError
 
 AXES = "tczyx"
 
@@ -39,6 +40,8 @@ class Image:
         What to call it in messages and layers.
     path : Path or None
         Where it lies on disk.
+    url : str or None
+        Where it lies elsewhere.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Image:
     units: tuple[str | None, ...] = ()
     name: str = "image"
     path: Path | None = None
+    url: str | None = None
 
     def __post_init__(self) -> None:
         _check_axes(self)
@@ -63,7 +67,7 @@ class Image:
         return f"Image({str(self)!r}, {sizes}, {self.dtype}, {len(self.levels)} level(s))"
 
     def __str__(self) -> str:
-        return str(self.path) if self.path else self.name
+        return str(self.path) if self.path else self.url or self.name
 
     @property
     def data(self) -> Any:
@@ -155,6 +159,8 @@ class Image:
         left = [axis for axis in self.axes if axis not in wanted]
         try:
             pixels = np.asarray(array[index])
+        except VanishedError:
+            raise
         except Exception as error:  # every codec has its own way of failing
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise DamagedError(

@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import ome_zarr_models.v04.image as ome04
@@ -30,6 +31,7 @@ from pydantic import ValidationError
 from napari_samscape.errors import InputError
 from napari_samscape.io.contiguous import contiguous_tiff
 from napari_samscape.io.image import AXES, Image
+from napari_samscape.io.remote import VanishedError, is_url, open_remote_file, remote_store
 
 READS = "PNG, JPEG, BMP, GIF, WebP, PPM, JPEG 2000, TIFF, Zarr and OME-Zarr are read"
 # Named, because some of Pillow's readers start other programs (Ghostscript).
@@ -48,8 +50,9 @@ def open_image(source: str | os.PathLike[str] | ArrayLike | Image, *, axes: str 
     Parameters
     ----------
     source : path or array_like
-        A file (PNG, JPEG, ..., TIFF, OME-TIFF, BigTIFF), a folder (Zarr array, OME-Zarr 0.4 or 0.5), or an
-        array (NumPy, dask, Zarr; a list of arrays of falling size is a pyramid, as in napari's layers).
+        A file (PNG, JPEG, ..., TIFF, OME-TIFF, BigTIFF), a folder (Zarr array, OME-Zarr 0.4 or 0.5), either
+        also behind a URL (http, https, s3; a Zarr's has a ".zarr" in it), or an array (NumPy, dask, Zarr; a
+        list of arrays of falling size is a pyramid, as in napari's layers).
     axes : str, optional
         One letter of "tczyx" per dimension, for sources that do not name theirs. Where left out: two
         dimensions are yx; a last one of at most five, smaller than all others, is c; what is left are
@@ -72,6 +75,8 @@ def open_image(source: str | os.PathLike[str] | ArrayLike | Image, *, axes: str 
     """
     if isinstance(source, Image):
         return source
+    if isinstance(source, str) and is_url(source):
+        return _open_url(source, axes)
     if isinstance(source, (str, os.PathLike)):
         return _open_path(Path(source), axes)
     return _open_array(source, axes)
@@ -96,6 +101,18 @@ def _open_path(path: Path, axes: str | None) -> Image:
     if start in TIFF_STARTS:
         return _open_tiff(path, axes)
     return _open_picture(path, axes)
+
+
+def _open_url(url: str, axes: str | None) -> Image:
+    if any(part.lower().endswith(".zarr") for part in urlsplit(url).path.split("/")):
+        return _open_zarr(url, axes)
+    file = open_remote_file(url)
+    start = file.read(4)
+    file.seek(0)
+    if start in TIFF_STARTS:
+        return _open_tiff(url, axes, file)
+    with file:
+        return _open_picture(url, axes, file=file)
 
 
 # Arrays ------------------------------------------------------------------------------------------------
@@ -133,18 +150,22 @@ def _guessed_axes(shape: tuple[int, ...], name: str) -> str:
 # Pictures that Pillow reads ----------------------------------------------------------------------------
 
 
-def _open_picture(path: Path, axes: str | None, formats: list[str] = PICTURES) -> Image:
+def _open_picture(
+    path: Path | str, axes: str | None, formats: list[str] = PICTURES, file: Any = None
+) -> Image:
     try:
-        with _any_size(), pillow.open(path, formats=formats) as picture:
+        with _any_size(), pillow.open(file or path, formats=formats) as picture:
             picture.load()
             pixels = np.asarray(_without_palette(picture))
+    except VanishedError:
+        raise
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is no image of a known kind; {READS}.") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise InputError(
             f"{path} cannot be read, it may be truncated or damaged: {_reason(error)}."
         ) from error
-    return Image((pixels,), axes or "yxc"[: pixels.ndim], name=_name(path), path=path)
+    return Image((pixels,), axes or "yxc"[: pixels.ndim], name=_name(path), **_place(path))
 
 
 def _without_palette(picture: pillow.Image) -> pillow.Image:
@@ -170,10 +191,10 @@ def _any_size() -> Iterator[None]:
 # TIFF --------------------------------------------------------------------------------------------------
 
 
-def _open_tiff(path: Path, axes: str | None) -> Image:
+def _open_tiff(path: Path | str, axes: str | None, remote: Any = None) -> Image:
     with _complaints() as complaints:
         try:
-            file = tifffile.TiffFile(path)
+            file = tifffile.TiffFile(remote or path)
         except Exception as error:
             raise InputError(
                 f"{path} cannot be read, it may be truncated or damaged: {_reason(error)}."
@@ -184,8 +205,10 @@ def _open_tiff(path: Path, axes: str | None) -> Image:
             series = file.series[0]
             if file.pages.first.photometric == tifffile.PHOTOMETRIC.PALETTE and len(file.pages) == 1:
                 file.close()
-                return _open_picture(path, axes, ["TIFF"])  # Pillow looks the colours up
-            plain = contiguous_tiff(path, series)
+                if remote is not None:
+                    remote.seek(0)
+                return _open_picture(path, axes, ["TIFF"], remote)  # Pillow looks the colours up
+            plain = contiguous_tiff(path, series, remote)
             levels: tuple[Any, ...] = (
                 (plain,)
                 if plain
@@ -215,11 +238,11 @@ def _open_tiff(path: Path, axes: str | None) -> Image:
         scale=tuple(scale.get(axis, 1.0) for axis in axes),
         units=tuple(units.get(axis) for axis in axes),
         name=_name(path),
-        path=path,
+        **_place(path),
     )
 
 
-def _tiff_axes(path: Path, letters: str) -> str:
+def _tiff_axes(path: Path | str, letters: str) -> str:
     """Translate tifffile's axes: samples are channels, an axis without a known meaning is z, else t."""
     axes = list(letters.replace("S", "C").lower())
     free = [axis for axis in "zt" if axis not in axes]
@@ -289,9 +312,11 @@ def _complaints() -> Iterator[list[str]]:
 # Zarr --------------------------------------------------------------------------------------------------
 
 
-def _open_zarr(path: Path, axes: str | None) -> Image:
+def _open_zarr(path: Path | str, axes: str | None) -> Image:
     try:
-        node = zarr.open(path, mode="r")
+        node = zarr.open(path if isinstance(path, Path) else remote_store(path), mode="r")
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"The folder {path} is no Zarr store; {READS}.") from error
     except Exception as error:
@@ -300,11 +325,11 @@ def _open_zarr(path: Path, axes: str | None) -> Image:
         names = getattr(node.metadata, "dimension_names", None) or ()
         named = "".join(name or "?" for name in names)
         axes = axes or (named if named and set(named) <= set(AXES) else _guessed_axes(node.shape, str(path)))
-        return Image((node,), axes, name=_name(path), path=path)
+        return Image((node,), axes, name=_name(path), **_place(path))
     return _open_ome_zarr(path, node)
 
 
-def _open_ome_zarr(path: Path, group: zarr.Group) -> Image:
+def _open_ome_zarr(path: Path | str, group: zarr.Group) -> Image:
     """Open the first multiscale of an OME-Zarr group.
 
     Only the group's own metadata are validated: labels and tables next to the picture may be what they like.
@@ -313,8 +338,9 @@ def _open_ome_zarr(path: Path, group: zarr.Group) -> Image:
     version = ome05 if "ome" in attributes else ome04
     attributes = attributes.get("ome", attributes)
     if "multiscales" not in attributes:
-        inside = sorted(child.name for child in path.iterdir() if child.is_dir())
+        inside = _inside(path)
         hint = f"give one that is inside it ({', '.join(inside[:5])})" if inside else "it is empty"
+        hint = hint if isinstance(path, Path) else "give one that is inside it"
         raise InputError(f"{path} is a Zarr group but no OME-Zarr image; {hint}.")
     try:
         with warnings.catch_warnings():
@@ -337,8 +363,12 @@ def _open_ome_zarr(path: Path, group: zarr.Group) -> Image:
         scale=tuple(a * b for a, b in zip(overall, own, strict=True)),
         units=tuple(None if axis.unit is None else str(axis.unit) for axis in multiscale.axes),
         name=_name(path),
-        path=path,
+        **_place(path),
     )
+
+
+def _inside(path: Path | str) -> list[str]:
+    return sorted(child.name for child in path.iterdir() if child.is_dir()) if isinstance(path, Path) else []
 
 
 def _scale_of(transforms: Any, ndim: int) -> list[float]:
@@ -349,9 +379,14 @@ def _scale_of(transforms: Any, ndim: int) -> list[float]:
     return [1.0] * ndim
 
 
-def _name(path: Path) -> str:
+def _place(path: Path | str) -> dict[str, Any]:
+    return {"path": path} if isinstance(path, Path) else {"url": path}
+
+
+def _name(path: Path | str) -> str:
     """The file's name without its endings: 'cells' for 'cells.ome.zarr'."""
-    stem = Path(path.resolve().name).stem
+    path = path.resolve() if isinstance(path, Path) else Path(urlsplit(path).path)
+    stem = Path(path.name).stem
     return stem.removesuffix(".ome") or path.name
 
 

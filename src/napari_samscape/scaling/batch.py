@@ -195,7 +195,8 @@ def run(
     _check_prompts(image, job.asked)
     check_link(job.mode, image.stacked, job.link)
     overview = look_over(image)
-    settings = job.settings | {"image": str(Path(job.image).resolve()), "picture": overview.signature[:16]}
+    where = image.url or str(Path(job.image).resolve())
+    settings = job.settings | {"image": where, "picture": overview.signature[:16]}
     asked, account = job.asked, None
     if job.detector is not None:
         asked = replace(asked, detector=load_detector(job.detector))

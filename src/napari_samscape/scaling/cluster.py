@@ -94,6 +94,7 @@ class Cluster:
             As `Task.look`; or if the scheduler is lost, or a tile has cost several workers their lives.
         """
         from distributed import KilledWorker, as_completed
+        from distributed.comm import CommClosedError
 
         damaged: dict[Index, DamagedError] = {}
         places: dict[Any, tuple[Plane, Index]] = {}
@@ -122,12 +123,13 @@ class Cluster:
                 "Several workers died at the same tile, perhaps of too little memory; what is done is kept: "
                 "start again to go on."
             ) from error
-        except CancelledError as error:
+        except (CancelledError, CommClosedError) as error:
             raise InputError(
                 f"The scheduler {self.address} was lost; what is done is kept: start again to go on."
             ) from error
         finally:
-            self.client.cancel(list(places))
+            with contextlib.suppress(Exception):  # of a scheduler that is lost
+                self.client.cancel(list(places))
         return task.all_or_some(damaged)
 
 
