@@ -73,7 +73,7 @@ def test_every_option_is_there_under_its_own_name() -> None:
     text = samscape("segment", "--help").stdout
     for name in GIVEN:
         assert f"--{name.replace('_', '-')} " in text
-    assert "[default: 0.88; with a dense head 0.5]" in text
+    assert f"[default: 0.88; with a dense head {DENSE_DEFAULTS.pred_iou_thresh}]" in text
     assert "--prompt-source grid --crop-n-layers 1 --pred-iou-thresh 0.6" in text, "an example"
 
 

@@ -210,8 +210,8 @@ def _checked_grids(grids: Any, layers: int) -> tuple[tuple[tuple[float, float], 
 #: while they are drawn; larger batches are no faster on a CPU.
 DENSE_DEFAULTS = EverythingOptions(
     points_per_batch=16,
-    pred_iou_thresh=0.5,
-    stability_score_thresh=0.6,
+    pred_iou_thresh=0.6,
+    stability_score_thresh=0.7,
     box_nms_thresh=1.0,
     mask_nms_thresh=0.3,
     crop_nms_thresh=0.7,
