@@ -46,10 +46,16 @@ class Ours:
 
     def encode_bf16(self) -> None:
         """See the picture with half the bits."""
+        self._embedded_in_half()
+
+    def _embedded_in_half(self) -> Any:
         from napari_samscape import embed
 
-        with torch.autocast("cpu", torch.bfloat16):
-            embed(self.model, self.pixels)
+        self.model.precision = torch.bfloat16
+        try:
+            return embed(self.model, self.pixels)
+        finally:
+            self.model.precision = torch.float32
 
     def decode_one(self) -> None:
         """Answer a click with three masks of the picture's size."""
@@ -67,12 +73,9 @@ class Ours:
 
     def bf16_agreement(self) -> float:
         """Mean IoU of masks from embeddings of 16 and of 32 bits."""
-        from napari_samscape import embed
         from napari_samscape.prediction.predict import decode_points
 
-        with torch.autocast("cpu", torch.bfloat16):
-            half = embed(self.model, self.pixels)
-        half = type(half)(half.features.float(), half.image_shape, half.input_shape, half.skips, half.dense)
+        half = self._embedded_in_half()
         one, two = (decode_points(self.model, e, self.points)[0] > 0 for e in (self.embedding, half))
         union = (one | two).sum((-1, -2))
         return float(((one & two).sum((-1, -2))[union > 0] / union[union > 0]).mean())

@@ -40,6 +40,8 @@ app = typer.Typer(
 )
 
 
+Model = Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Look at tiles in so many processes (extra dask).")
 ]

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_samscape.cli.app import NOT_ALL, AsJson, Scheduler, Workers, app, print_json, progress_bar
+from napari_samscape.cli.app import (
+    NOT_ALL,
+    AsJson,
+    Device,
+    Model,
+    Scheduler,
+    Workers,
+    app,
+    print_json,
+    progress_bar,
+)
 from napari_samscape.cli.segment import Nested
 
 if TYPE_CHECKING:
@@ -33,7 +43,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for outputs and tables.")],
-    model: Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")] = "nano",
+    model: Model = "nano",
     mode: Annotated[
         PromptFreeMode | None, typer.Option(help="Where left out: boxes with a detector, else everything.")
     ] = None,
@@ -43,7 +53,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     nested: Annotated[
         Nested, typer.Option(help="Of masks within masks in everything-mode: all, only parts, or wholes.")
     ] = Nested.all,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     ending: Annotated[str, typer.Option(help="Of the outputs: .ome.zarr, .tif or .png.")] = ".ome.zarr",
     table: Annotated[
         str, typer.Option(help="Name of the table of all objects, .csv or .parquet.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_samscape.cli.app import AsJson, app, print_json, progress_bar
+from napari_samscape.cli.app import AsJson, Device, Model, app, print_json, progress_bar
 
 if TYPE_CHECKING:
     from napari_samscape.evaluation.methods import EdgeMethod, Method
@@ -36,14 +36,14 @@ def evaluate(  # noqa: PLR0913  (a command's options are its parameters)
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="Zip or folder of pictures and labels, or COCO JSON.")
     ],
-    model: Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")] = "nano",
+    model: Model = "nano",
     protocol: Annotated[Protocol, typer.Option(help="How the model is asked.")] = Protocol.point,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many pictures only.")] = None,
     clicks: Annotated[int, typer.Option(min=1, max=9, help="Most clicks on an object.")] = 9,
     view: Annotated[View, typer.Option(help="What is shown of a large picture.")] = View.auto,
     thresholds: Annotated[int, typer.Option(min=1, help="Cuts of an edge map; BSDS500 has 99.")] = 99,
     baseline: Annotated[bool, typer.Option(help="Measure what takes no learning, too.")] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on pictures whose objects are known.

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_samscape.cli.app import NOT_ALL, AsJson, Scheduler, Workers, app, print_json, progress_bar
+from napari_samscape.cli.app import (
+    NOT_ALL,
+    AsJson,
+    Device,
+    Model,
+    Scheduler,
+    Workers,
+    app,
+    print_json,
+    progress_bar,
+)
 from napari_samscape.cli.options import takes_options
 from napari_samscape.errors import InputError
 
@@ -47,7 +57,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     out: Annotated[
         str, typer.Argument(metavar="OUT", help="Labels or edges: .ome.zarr, .zarr, .tif or .png (16 bits).")
     ],
-    model: Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")] = "nano",
+    model: Model = "nano",
     mode: Annotated[
         Mode | None,
         typer.Option(
@@ -89,7 +99,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
             rich_help_panel=PROMPTS,
         ),
     ] = Nested.all,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     overlay: Annotated[
         str | None,
         typer.Option(metavar="PNG", help="Draw the outlines into a picture.", rich_help_panel=OUTPUTS),
