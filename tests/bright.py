@@ -10,10 +10,13 @@ import pytest
 from scipy import ndimage
 
 from napari_samscape.errors import InputError
-from napari_samscape.prediction.instances import instances_from_labels
+from napari_samscape.prediction import predict as predicting
+from napari_samscape.prediction.ask import Answer
+from napari_samscape.prediction.enlarge import NOTHING
+from napari_samscape.prediction.instances import instance_from_mask, instances_from_labels
 from napari_samscape.prediction.types import Instances, Masks
 
-MODEL = SimpleNamespace(name="bright", device="cpu", digest="0" * 64, image_size=1024)
+MODEL = SimpleNamespace(name="bright", device="cpu", digest="0" * 64, image_size=1024, magnifies=1.0)
 BRIGHT = 128
 
 
@@ -55,6 +58,20 @@ def predict(model, embedding, prompts, *, multimask=True) -> Masks:
     return Masks(masks, iou, np.zeros((len(masks), 4, 4), np.float32))
 
 
+def ask(views, prompts, *, multimask=None, look=True) -> list[Answer]:
+    answers = []
+    for prompt in prompts:
+        click = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
+        embedding = views.view(views.whole).embedding
+        found = predicting.predict(views.model, embedding, prompt, multimask=click)
+        items = [
+            instance_from_mask(mask, predicted_iou=float(iou)) if mask.any() else NOTHING
+            for mask, iou in zip(found.masks, found.iou, strict=True)
+        ]
+        answers.append(Answer(tuple(items), found.iou, found.logits, views.whole))
+    return answers
+
+
 def load_model(name="nano", device=None):
     if name not in ("nano", "bright"):
         raise InputError(f"There is no model '{name}'.")
@@ -64,7 +81,8 @@ def load_model(name="nano", device=None):
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the stand-in where `scaling` looks for models."""
     monkeypatch.setattr("napari_samscape.prediction.automatic.everything", everything)
-    monkeypatch.setattr("napari_samscape.prediction.predict.embed", embed)
+    monkeypatch.setattr("napari_samscape.prediction.views.embed", embed)
+    monkeypatch.setattr("napari_samscape.prediction.ask.ask", ask)
     monkeypatch.setattr("napari_samscape.prediction.predict.predict", predict)
     monkeypatch.setattr("napari_samscape.model.weights.load_model", load_model)
 

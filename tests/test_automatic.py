@@ -39,6 +39,7 @@ class Seer:
 
     image_size: int = 128
     pad_multiple: int = 32
+    magnifies: float = 1.0
     name: str = "seer"
     device: torch.device = torch.device("cpu")
     has_dense: bool = False

@@ -15,7 +15,7 @@ from PIL import Image as pillow
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import Image, open_image
-from napari_samscape.prediction.types import Masks, Prompts
+from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.batch import Job, run, segment
 
 
@@ -88,29 +88,6 @@ def test_each_prompt_is_an_object_and_keeps_its_number() -> None:
     assert set(np.unique(labels)) == {0, 1, 3}
     nothing_first = segment(pixels, model=MODEL, prompts=prompts[1:])
     assert set(np.unique(nothing_first)) == {0, 2}
-
-
-@pytest.mark.parametrize(
-    ("prompt", "ambiguous"),
-    [
-        (Prompts(points=[(10, 10)]), True),
-        (Prompts(points=[(10, 10), (11, 11)]), False),
-        (Prompts(box=(5, 5, 15, 15)), False),
-        (Prompts(points=[(10, 10)], box=(5, 5, 15, 15)), False),
-    ],
-)
-def test_only_a_single_click_is_answered_by_the_best_of_three_masks(
-    prompt: Prompts, ambiguous: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def predict(*arguments: object, multimask: bool = True) -> Masks:
-        asked.append(multimask)
-        return bright.predict(*arguments, multimask=multimask)
-
-    monkeypatch.setattr("napari_samscape.prediction.predict.predict", predict)
-    assert segment(spots((10, 10)), model=MODEL, prompts=prompt)[10, 10] == 1
-    assert asked == [ambiguous]
 
 
 def test_a_single_prompt_needs_no_list() -> None:

@@ -121,9 +121,9 @@ def test_where_objects_overlap_the_smaller_lies_on_top_whatever_the_scores() -> 
 
 
 def test_a_large_picture_is_looked_at_through_windows_for_small_boxes() -> None:
-    large = painted((30, 30, 20, 10), (270, 260, 20, 20), shape=(300, 300))
+    large = painted((30, 30, 6, 10), (220, 210, 6, 20), shape=(256, 256))
     model = BoxSeer()
-    found = segment_boxes(model, large, [(10, 10, 50, 50), (250, 240, 290, 280)])
+    found = segment_boxes(model, large, [(24, 24, 36, 36), (214, 204, 226, 216)])
     assert model.looks == 2
     np.testing.assert_array_equal(whole_masks(found), [large[..., 0] == 10, large[..., 0] == 20])
 

@@ -123,3 +123,10 @@ def test_the_heads_output_corrects_the_expectation(fresh: Sam) -> None:
     low, same, high = fresh.mask_decoder.estimate(torch.tensor([[-1.0, 0.0, 1.0]]), logits)[0]
     assert low < same < high
     assert same == pytest.approx(float(torch.tensor(3.0).sigmoid()), abs=1e-4)
+
+
+def test_a_mask_may_be_the_only_prompt(fresh: Sam) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 96), np.uint8)
+    mask = np.zeros((64, 96), bool)
+    mask[20:40, 30:60] = True
+    assert predict(fresh, embed(fresh, pixels), Prompts(mask=mask)).masks.shape == (3, 64, 96)

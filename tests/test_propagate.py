@@ -228,19 +228,6 @@ def test_what_was_seen_is_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -
 # Other volumes -----------------------------------------------------------------------------------------
 
 
-def test_in_a_large_slice_the_window_around_the_object_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODEL, "image_size", 64)
-    shapes = []
-    monkeypatch.setattr(
-        "napari_samscape.prediction.views.embed",
-        lambda model, part: shapes.append(part.shape[:2]) or bright.embed(model, part),
-    )
-    volume = np.stack([spots((100, 150 + z), shape=(200, 300)) for z in range(3)])
-    steps = followed(volume, {0: Prompts(points=[(100, 150)])}, options=PropagateOptions(min_overlap=0.4))
-    assert set(shapes) == {(64, 64)}
-    assert [step.item.box for step in steps] == [(98, 148 + z, 103, 153 + z) for z in range(3)]
-
-
 def test_a_time_series_is_followed_through_time_and_of_both_axes_one_is_chosen() -> None:
     series = np.stack([rod(0, 8), rod(0, 8)])
     image = Image((series,), "tzyx")

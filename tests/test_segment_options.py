@@ -28,6 +28,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "box_nms_thresh": ("0.6", 0.6),
     "crop_n_layers": ("1", 1),
     "crop_nms_thresh": ("0.5", 0.5),
+    "crop_where_small": ("", True),
     "crop_overlap_ratio": ("0.25", 0.25),
     "crop_n_points_downscale_factor": ("2", 2),
     "point_grids": ("points.json", (((0.25, 0.5),), ((0.5, 0.5), (0.0, 1.0)))),
@@ -65,7 +66,8 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def arguments(names: Any) -> list[str]:
-    return [part for name in names for part in (f"--{name.replace('_', '-')}", GIVEN[name][0])]
+    parts = [part for name in names for part in (f"--{name.replace('_', '-')}", GIVEN[name][0])]
+    return [part for part in parts if part]  # what is on or off has no value
 
 
 def test_every_option_is_there_under_its_own_name() -> None:
@@ -122,7 +124,7 @@ def test_a_job_with_options_survives_json() -> None:
         (["--prompt-source", "magic"], "prompt_source must be one of 'auto', 'grid', 'dense'"),
         (["--point-grids", "none.json"], "none.json of --point-grids cannot be read: No such file"),
         (["--point-grids", "cells.tif"], "cells.tif of --point-grids is no JSON"),
-        (["--point-grids", "points.json"], "must hold 1 grids"),
+        (["--point-grids", "points.json", "--crop-n-layers", "0"], "must hold 1 grids"),
         (["--mode", "edges", "--crop-n-layers", "1"], "no option 'crop_n_layers' here; there are points_per"),
         (
             ["--points", "9,9", "--crop-n-layers", "1"],

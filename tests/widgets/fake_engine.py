@@ -51,7 +51,7 @@ class FakeEngine:
         grey = (255 * grey / max(grey.max(), 1)).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
 
-    def predict(self, key, prompts, multimask):
+    def predict(self, key, prompts, multimask, look=True):
         self.threads.add(threading.current_thread())
         self.asked.append(prompts)
         picture = self.seen[key]

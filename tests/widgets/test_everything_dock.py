@@ -228,6 +228,7 @@ def test_only_options_that_count_can_be_set(open_dock):
     assert editors["dense_rounds"].isEnabled() and not editors["points_per_side"].isEnabled()
     editors["prompt_source"].put("grid")
     assert not editors["dense_rounds"].isEnabled() and editors["points_per_side"].isEnabled()
+    editors["crop_n_layers"].setValue(0)
     assert not editors["crop_overlap_ratio"].isEnabled()
     editors["crop_n_layers"].setValue(1)
     assert editors["crop_overlap_ratio"].isEnabled() and editors["crop_n_points_downscale_factor"].isEnabled()

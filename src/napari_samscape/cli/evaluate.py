@@ -24,11 +24,10 @@ class Protocol(StrEnum):
 
 
 class View(StrEnum):
-    """Which part of a large picture the model is shown."""
+    """What the model is shown of a picture."""
 
     auto = "auto"
     whole = "whole"
-    window = "window"
 
 
 @app.command()
@@ -40,7 +39,9 @@ def evaluate(  # noqa: PLR0913  (a command's options are its parameters)
     protocol: Annotated[Protocol, typer.Option(help="How the model is asked.")] = Protocol.point,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many pictures only.")] = None,
     clicks: Annotated[int, typer.Option(min=1, max=9, help="Most clicks on an object.")] = 9,
-    view: Annotated[View, typer.Option(help="What is shown of a large picture.")] = View.auto,
+    view: Annotated[
+        View, typer.Option(help="Whether small things are shown closer (auto), or the picture in one piece.")
+    ] = View.auto,
     thresholds: Annotated[int, typer.Option(min=1, help="Cuts of an edge map; BSDS500 has 99.")] = 99,
     baseline: Annotated[bool, typer.Option(help="Measure what takes no learning, too.")] = True,
     device: Device = "auto",

@@ -12,7 +12,7 @@ from skimage.feature import peak_local_max
 from skimage.filters import gaussian, threshold_local, threshold_otsu
 from skimage.segmentation import watershed
 
-from napari_samscape.evaluation.methods import Answer
+from napari_samscape.prediction.ask import Answer
 from napari_samscape.prediction.enlarge import NOTHING
 from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.instances import instance_from_mask, instances_from_labels

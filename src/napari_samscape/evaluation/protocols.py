@@ -17,7 +17,7 @@ from scipy import ndimage
 from napari_samscape.errors import InputError
 from napari_samscape.evaluation.boundaries import count_boundary_pixels
 from napari_samscape.evaluation.datasets import Sample
-from napari_samscape.evaluation.methods import Answer, EdgeMethod, Look, Method
+from napari_samscape.evaluation.methods import EdgeMethod, Look, Method
 from napari_samscape.evaluation.metrics import (
     FloatArray,
     aggregated_jaccard,
@@ -25,6 +25,7 @@ from napari_samscape.evaluation.metrics import (
     iou_matrix,
     mostly_inside,
 )
+from napari_samscape.prediction.ask import Answer
 from napari_samscape.prediction.instances import instances_from_labels, labels_from_instances, mask_iou
 from napari_samscape.prediction.types import BoolArray, Instance, Prompts
 

@@ -250,6 +250,8 @@ def kinship(points: Tensor, labels: Tensor, dense: Tensor) -> Tensor:
         0..1: kinship with what is asked for, at three widths, and with background points at the middle one.
     """
     b, (h, w) = len(points), dense.shape[2:]
+    if points.shape[1] == 0:  # a mask alone
+        return dense.new_zeros(b, len(KIN_SIGMAS) + 1, h, w)
     y = torch.arange(h, device=points.device)[:, None] * DENSE_STRIDE + (DENSE_STRIDE - 1) / 2
     x = torch.arange(w, device=points.device) * DENSE_STRIDE + (DENSE_STRIDE - 1) / 2
     offsets = dense[:, 2:].float() * OFFSET_UNIT

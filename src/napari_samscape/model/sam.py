@@ -65,6 +65,9 @@ class Sam(nn.Module):
     precision : torch.dtype
         Of the products in the image encoder and the mask decoder: float32 or bfloat16. Positions are always
         encoded in float32, and what comes out is float32.
+    magnifies : float
+        How many pixels wide a picture's pixel may be shown to look closer. Above 1 for `nano` only, which was
+        trained so; for others it has not been measured, and their encoders take seconds.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Sam(nn.Module):
         self.name = ""
         self.digest = ""
         self.precision = torch.float32
+        self.magnifies = 2.0 if isinstance(image_encoder, NanoEncoder) else 1.0
 
     @property
     def device(self) -> torch.device:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
+from napari_samscape.prediction.closer import Crop, is_worth, shows_more, without_seen_twice
 from napari_samscape.prediction.dense import dense_points, missed_points
 from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.grid import Box, crop_boxes, point_grids
@@ -115,13 +116,19 @@ def everything(
     embedding = embed(model, rgb)
     settled = _settled(options, embedding, model)
     crops = crop_boxes(shape, settled.crop_n_layers, settled.crop_overlap_ratio)
+    if settled.crop_where_small:
+        crops = [(box, layer) for box, layer in crops if layer == 0 or shows_more(box, model)]
     steps.total = sum(_steps_in_layer(layer, settled) for _, layer in crops)
-    found: list[list[Instance]] = []
-    for index, (box, layer) in enumerate(crops):
-        if index:
+    seen: list[Crop] = []
+    for box, layer in crops:
+        if layer and settled.crop_where_small and not is_worth(box, layer, seen):
+            steps.advance("Nothing small", to=steps.done + _steps_in_layer(layer, settled))
+            continue
+        if layer:
             embedding = embed(model, np.ascontiguousarray(rgb[box[0] : box[2], box[1] : box[3]]))
-        found.append(_look_at(_View(model, embedding, box, layer, shape, settled), steps))
-    items = _merged(found, [box for box, _ in crops], settled)
+        found = _look_at(_View(model, embedding, box, layer, shape, settled), steps)
+        seen.append(Crop(box, layer, found))
+    items = _merged(without_seen_twice(seen) if settled.crop_where_small else seen, settled)
     if settled.min_mask_region_area > 0:
         items = _without_small_regions(items, shape, settled)
     return Instances(tuple(sorted(items, key=lambda item: -item.predicted_iou)), shape)
@@ -272,16 +279,13 @@ def _without_mask_doubles(items: list[Instance], options: EverythingOptions) -> 
     return [items[index] for index in keep]
 
 
-def _merged(found: list[list[Instance]], crops: list[Box], options: EverythingOptions) -> list[Instance]:
+def _merged(crops: list[Crop], options: EverythingOptions) -> list[Instance]:
     """What was found in each crop, without what was found in a smaller crop as well."""
-    items = [item for crop_items in found for item in crop_items]
+    items = [item for crop in crops for item in crop.items]
     if len(crops) == 1:
         return items
-    scores = [
-        1 / ((y1 - y0) * (x1 - x0))
-        for (y0, x0, y1, x1), crop_items in zip(crops, found, strict=True)
-        for _ in crop_items
-    ]
+    areas = [(crop.box[2] - crop.box[0]) * (crop.box[3] - crop.box[1]) for crop in crops]
+    scores = [1 / area for area, crop in zip(areas, crops, strict=True) for _ in crop.items]
     keep = box_nms(_corners(items), scores, options.crop_nms_thresh)
     return _without_mask_doubles([items[index] for index in keep], options)
 

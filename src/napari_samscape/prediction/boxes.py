@@ -20,7 +20,7 @@ from napari_samscape.prediction.enlarge import NOTHING, Enlarger
 from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.predict import decode
 from napari_samscape.prediction.types import Instance, Instances, Prompts
-from napari_samscape.prediction.views import View, Views
+from napari_samscape.prediction.views import Box, View, Views
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
@@ -134,16 +134,16 @@ def _found(
     if len(chosen) == 0 or (rgb == rgb[0, 0]).all():
         return []
     views = Views(model, rgb, keep=1)
-    by_view: dict[int, list[int]] = defaultdict(list)
+    by_view: dict[Box, list[int]] = defaultdict(list)
     for index in chosen.tolist():
         by_view[views.choose(boxes[index])].append(index)
     found: list[tuple[int, Instance]] = []
-    for number, members in by_view.items():
+    for place, members in by_view.items():
         for start in range(0, len(members), BATCH):
             if progress is not None:
                 progress(len(found), len(chosen), "objects")
             part = members[start : start + BATCH]
-            answers = _answers(model, views.view(number), boxes[part])
+            answers = _answers(model, views.view(place), boxes[part])
             found += zip(part, answers, strict=True)
     if progress is not None:
         progress(len(chosen), len(chosen), "objects")

@@ -67,6 +67,9 @@ class EverythingOptions:
         How much the crops of the first layer overlap, as a fraction of the picture's shorter side.
     crop_n_points_downscale_factor : int
         The grid is sparser by this factor from layer to layer.
+    crop_where_small : bool
+        Only crops in which the layer before found something small are looked at, and none in which a pixel
+        would be shown more than two pixels wide; what is not small is taken from the wider look.
     point_grids : sequence of array_like, each of shape (n, 2), optional
         Grids of one's own instead of `points_per_side`, one for the picture and one for each layer of crops;
         (y, x) as fractions of height and width.
@@ -95,8 +98,8 @@ class EverythingOptions:
 
     Notes
     -----
-    Names and meaning are those of the reference's automatic mask generator (SAM paper, appendix B), from
-    `mask_nms_thresh` on they are ours.
+    Names and meaning are those of the reference's automatic mask generator (SAM paper, appendix B);
+    `crop_where_small` and those from `mask_nms_thresh` on are ours.
     """
 
     points_per_side: int = 32
@@ -109,6 +112,7 @@ class EverythingOptions:
     crop_nms_thresh: float = 0.7
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
+    crop_where_small: bool = False
     point_grids: Any = None
     min_mask_region_area: int = 0
     mask_nms_thresh: float | None = None
@@ -126,6 +130,10 @@ class EverythingOptions:
             choices = ", ".join(f"'{source}'" for source in PROMPT_SOURCES)
             raise InputError(
                 f"The option prompt_source must be one of {choices}; it is {self.prompt_source!r}."
+            )
+        if not isinstance(self.crop_where_small, bool):
+            raise InputError(
+                f"The option crop_where_small must be True or False; it is {self.crop_where_small!r}."
             )
         if self.point_grids is not None:
             # Nested tuples, so that options can be compared and written down.
@@ -214,7 +222,10 @@ DENSE_DEFAULTS = EverythingOptions(
     stability_score_thresh=0.7,
     box_nms_thresh=1.0,
     mask_nms_thresh=0.3,
+    crop_n_layers=3,
     crop_nms_thresh=0.7,
+    crop_overlap_ratio=0.15,
+    crop_where_small=True,
     min_mask_region_area=10,
 )
 
@@ -251,6 +262,9 @@ def changed(defaults: AnyOptions, changes: AnyOptions | Mapping[str, Any] | None
     for name in changes:
         if name not in names:
             raise InputError(f"There is no option '{name}' here; there are {', '.join(names)}.")
+    grids = changes.get("point_grids")
+    if grids is not None and hasattr(grids, "__len__"):  # one for each layer
+        changes = {"crop_n_layers": max(0, len(grids) - 1), **changes}
     return replace(defaults, **changes)
 
 

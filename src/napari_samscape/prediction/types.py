@@ -38,6 +38,8 @@ class Prompts:
     mask : array_like, optional
         Either bool, shape (y, x), at the picture's size; or float logits, shape (h, w), at low
         resolution, as ``Masks.logits`` gives them.
+    mask_view : tuple of int, optional
+        ``Masks.view`` that the logits belong to; the whole picture where left out.
 
     Raises
     ------
@@ -50,6 +52,7 @@ class Prompts:
     labels: Any = None
     box: Any = None
     mask: Any = None
+    mask_view: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         points, labels = _checked_points(self.points, self.labels)
@@ -164,11 +167,14 @@ class Masks:
         Predicted intersection over union with the object meant.
     logits : ndarray of float32, shape (n, h, w)
         At low resolution; any one of them can be ``Prompts.mask``.
+    view : tuple of int or None
+        The box (y0, x0, y1, x1) of the part of the picture that was looked at for them; None for all of it.
     """
 
     masks: BoolArray
     iou: FloatArray
     logits: FloatArray
+    view: tuple[int, int, int, int] | None = None
 
     @property
     def best(self) -> int:

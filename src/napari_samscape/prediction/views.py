@@ -1,8 +1,8 @@
-"""A large picture seen as a whole, and through windows in which small things are not shrunk.
+"""A picture seen as a whole, and closer through windows, in which small things are shown larger.
 
-A model shows itself a picture with its longest side at ``model.image_size`` pixels. What was small before is
-then smaller still. So a picture clearly larger than that is also cut into overlapping windows of that size,
-each embedded when it is first needed.
+A model shows itself a picture with its longest side at ``model.image_size`` pixels. A nucleus is then a dozen
+pixels wide, and no mask is finer than that. So there are levels of windows, each half as wide as those
+before; a window is embedded when something small in it is asked for.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
     from napari_samscape.prediction.types import Embedding
 
-LARGE = 1.5  # times the model's size; a picture with a longer side than that has windows
-FILLS = 0.6  # of a window's side; an object larger than that is looked at in the whole picture
-WHOLE = 0  # number of the view that shows the whole picture
+Box = tuple[int, int, int, int]  # (y0, x0, y1, x1), half open
+
+LARGE = 1.5  # a window is of use where the view before it is more than so many times as wide
+SMALL = 1 / 16  # of the model's size; what is shown smaller is worth a closer look (docs/performance.md)
+FILLS = 0.6  # of a window's side; what is larger is not looked at through it
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +35,17 @@ class View:
     Attributes
     ----------
     embedding : Embedding
-    origin : tuple of int
-        (y, x) of its first pixel in the picture; subtract it from a prompt, add it to a mask.
+    box : tuple of int
+        (y0, x0, y1, x1), half open, of the part. Subtract its corner from a prompt, add it to a mask.
     """
 
     embedding: Embedding
-    origin: tuple[int, int]
+    box: Box
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """(y, x) of the first pixel."""
+        return self.box[:2]
 
 
 class Views:
@@ -53,65 +60,101 @@ class Views:
         Intensities that become black and white in all views; those of the picture where left out.
     keep : int
         At most so many embeddings are held; the one that was not used for longest goes first.
+    closer : bool
+        Whether there are windows.
 
     Attributes
     ----------
-    boxes : ndarray of int64, shape (n, 4)
-        (y0, x0, y1, x1), half open, of each view; the first is the whole picture.
+    model : Sam
+    shape : tuple of int
+        (y, x) of the picture.
+    whole : tuple of int
+        The box of the view that shows all.
     """
 
     def __init__(
-        self, model: Sam, pixels: NDArray[Any], limits: Limits | None = None, *, keep: int = 32
+        self,
+        model: Sam,
+        pixels: NDArray[Any],
+        limits: Limits | None = None,
+        *,
+        keep: int = 32,
+        closer: bool = True,
     ) -> None:
-        self._model = model
+        self.model = model
         self._rgb = to_rgb(pixels, limits)
         self._keep = keep
-        self._seen: OrderedDict[int, Embedding] = OrderedDict()
-        shape = (self._rgb.shape[0], self._rgb.shape[1])
-        self.boxes = np.array([(0, 0, *shape), *_windows(shape, model.image_size)], dtype=np.int64)
+        self._seen: OrderedDict[Box, Embedding] = OrderedDict()
+        self.shape = (self._rgb.shape[0], self._rgb.shape[1])
+        self.whole: Box = (0, 0, *self.shape)
+        least = round(model.image_size / model.magnifies)
+        self._sides = window_sides(max(self.shape), least) if closer else ()
 
-    def choose(self, prompt: ArrayLike) -> int:
-        """Number of the view that shows a point (y, x) or a box (y0, x0, y1, x1) best.
+    def choose(self, prompt: ArrayLike, extent: float | None = None) -> Box:
+        """Choose the view for something at a point (y, x) or in a box (y0, x0, y1, x1).
 
-        That is the window in whose middle it lies most nearly; the whole picture where there are no windows,
-        or the box fills more than 0.6 of a window's side or reaches out of it.
+        Parameters
+        ----------
+        prompt : array_like, shape (2,) or (4,)
+            In pixels of the picture; the view has it as near to its middle as may be.
+        extent : float, optional
+            How large it is, in pixels; the root of the box's area where left out.
+
+        Returns
+        -------
+        tuple of int
+            The widest view in which it is not small; else the closest there is. The whole picture for what
+            has no extent, or fills more than 0.6 of a window, or reaches out of it.
         """
         flat = np.asarray(prompt, dtype=np.float64).reshape(-1)
         start, end = flat[:2], flat[-2:]
-        windows = self.boxes[1:]
-        if len(windows) == 0:
-            return WHOLE
-        sides = windows[:, 2:] - windows[:, :2]
-        away = np.abs((windows[:, :2] + windows[:, 2:] - 1) / 2 - (start + end) / 2) / sides
-        best = int(away.max(axis=1).argmin())
-        fits = (start >= windows[best, :2] - 0.5).all() and (end <= windows[best, 2:] - 0.5).all()
-        small = ((end - start) <= FILLS * sides[best]).all()
-        return 1 + best if fits and small else WHOLE
+        if extent is None:
+            extent = float(np.sqrt(np.prod(end - start)))
+        best, side = self.whole, max(self.shape)
+        for closer in self._sides:
+            if extent == 0 or not is_small(extent, side):
+                break
+            window = self._window((start + end) / 2, closer)
+            inside = (start >= np.array(window[:2]) - 0.5).all() and (end <= np.array(window[2:]) - 0.5).all()
+            if not inside or max(*(end - start), extent) > FILLS * closer:
+                break
+            best, side = window, closer
+        return best
 
-    def view(self, number: int) -> View:
-        """Look at the view of this number; the first time is dear."""
-        y0, x0, y1, x1 = (int(edge) for edge in self.boxes[number])
-        if number not in self._seen:
-            part = np.ascontiguousarray(self._rgb[y0:y1, x0:x1])
-            self._seen[number] = embed(self._model, part)
+    def view(self, box: Box) -> View:
+        """Look at a part of the picture; the first time is dear."""
+        y0, x0, y1, x1 = box
+        if box not in self._seen:
+            self._seen[box] = embed(self.model, np.ascontiguousarray(self._rgb[y0:y1, x0:x1]))
             if len(self._seen) > self._keep:
                 self._seen.popitem(last=False)
-        self._seen.move_to_end(number)
-        return View(self._seen[number], (y0, x0))
+        self._seen.move_to_end(box)
+        return View(self._seen[box], box)
 
-    def best(self, prompt: ArrayLike) -> View:
-        """Look at the view that shows a point (y, x) or a box (y0, x0, y1, x1) best."""
-        return self.view(self.choose(prompt))
+    def __contains__(self, box: Box) -> bool:
+        """Whether a part has been looked at already."""
+        return box in self._seen
+
+    def _window(self, middle: NDArray[np.float64], side: int) -> Box:
+        """The window of this side in whose middle a place lies most nearly; they overlap by half."""
+        starts = []
+        for at, length in zip(middle, self.shape, strict=True):
+            steps = -(-max(0, length - side) // (side // 2))
+            grid = np.linspace(0, max(0, length - side), steps + 1).round()
+            starts.append(int(grid[np.abs(grid + (min(side, length) - 1) / 2 - at).argmin()]))
+        y, x = starts
+        return y, x, min(y + side, self.shape[0]), min(x + side, self.shape[1])
 
 
-def _windows(shape: tuple[int, int], size: int) -> list[tuple[int, int, int, int]]:
-    """Boxes of windows of ``size`` pixels that overlap by half at least; none for a small picture."""
-    if max(shape) <= LARGE * size:
-        return []
-    rows, columns = (_starts(side, size) for side in shape)
-    return [(y, x, min(y + size, shape[0]), min(x + size, shape[1])) for y in rows for x in columns]
+def is_small(extent: float, side: int) -> bool:
+    """Whether a thing of this extent in a view whose longest side is this is worth a closer look."""
+    return extent < SMALL * side
 
 
-def _starts(side: int, size: int) -> list[int]:
-    steps = max(0, -(-(side - size) // (size // 2)))
-    return [int(start) for start in np.linspace(0, max(0, side - size), steps + 1).round()]
+def window_sides(longest: int, least: int) -> tuple[int, ...]:
+    """Sides of windows, from wide to close, of a picture whose longest side is ``longest`` pixels."""
+    sides, side = [], longest
+    while side > LARGE * least:
+        side = max(-(-side // 2), least)
+        sides.append(side)
+    return tuple(sides)

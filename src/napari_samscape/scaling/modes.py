@@ -14,7 +14,7 @@ from napari_samscape.prediction.detections import Detections, Detector
 from napari_samscape.prediction.detectors import check_detector, load_detector
 from napari_samscape.prediction.hierarchy import NESTED, check_nested, choose_nested
 from napari_samscape.prediction.options import EdgeOptions, EverythingOptions, changed, option_names
-from napari_samscape.prediction.types import Instance, Instances, Prompts
+from napari_samscape.prediction.types import Instances, Prompts
 from napari_samscape.scaling.pieces import Map
 
 if TYPE_CHECKING:
@@ -88,24 +88,17 @@ def _everything(model: Sam, asked: Asked) -> Find:
 
 
 def _prompted(model: Sam, asked: Asked) -> Find:
-    from napari_samscape.prediction.instances import instance_from_mask
-    from napari_samscape.prediction.predict import embed, predict
-
-    nothing = Instance(box=(0, 0, 0, 0), bits=np.zeros(0, np.uint8))
+    from napari_samscape.prediction.ask import ask
+    from napari_samscape.prediction.views import Views
 
     def find(rgb: NDArray[np.uint8], progress: Progress | None) -> Instances:
-        embedding = embed(model, rgb)
-        items = []
+        views, items = Views(model, rgb), []
         for number, prompt in enumerate(asked.prompts):
             if progress is not None:
                 progress(number, len(asked.prompts), "objects")
-            # A single click may mean a part or a whole: the best of three masks, as SAM's paper advises (§3).
-            ambiguous = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
-            masks = predict(model, embedding, prompt, multimask=ambiguous)
-            mask, iou = masks.masks[masks.best], float(masks.iou[masks.best])
             # An answer without a pixel keeps its place, so that ids stay those of the prompts.
-            items.append(instance_from_mask(mask, predicted_iou=iou) if mask.any() else nothing)
-        return Instances(tuple(items), rgb.shape[:2])
+            items.append(ask(views, [prompt])[0].best)
+        return Instances(tuple(items), views.shape)
 
     return find
 

@@ -15,7 +15,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,7 @@ from napari_samscape.scaling.picture import PlaneOf, is_constant, look_over
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
     from napari_samscape.prediction.image import Limits
-    from napari_samscape.prediction.views import Views
+    from napari_samscape.prediction.views import Box, Views
 
 #: However thick slices are, an object has this much in common with itself.
 LEAST_OVERLAP = 0.1
@@ -221,7 +221,7 @@ class _Found:
     """An answer in one slice, with what the next one can go on from."""
 
     item: Instance
-    view: int
+    view: Box
     logits: NDArray[np.float32]
 
 
@@ -286,31 +286,17 @@ def _judged(
 
 def _answer(slices: _Slices, index: int, wanted: Prompts, before: _Found | None = None) -> _Found | None:
     """Ask in one slice; ``before`` is what was projected onto it. None if there is nothing to see."""
-    from napari_samscape.prediction.instances import instance_from_mask
-    from napari_samscape.prediction.predict import predict
+    from napari_samscape.prediction.ask import ask, extent_of
 
     views = slices.views(index)
     if views is None:
         return None
-    number = views.choose(_extent(wanted))
-    view = views.view(number)
-    y0, x0, y1, x1 = views.boxes[number]
-    mask: Any = None if wanted.mask is None else wanted.mask[y0:y1, x0:x1]
-    if before is not None and before.view == number:
-        mask = before.logits  # finer than the mask that was made of them
-    elif mask is not None and not mask.any():
-        mask = None
-    shift = np.array([y0, x0])
-    box = None if wanted.box is None else wanted.box - np.tile(shift, 2)
-    asked = Prompts(wanted.points - shift, wanted.labels, box, mask)
-    # A single click may mean a part or a whole: the best of three masks, as SAM's paper advises (§3).
-    ambiguous = len(asked.points) == 1 and asked.box is None and asked.mask is None
-    masks = predict(slices.model, view.embedding, asked, multimask=ambiguous)
-    best, logits = masks.masks[masks.best], masks.logits[masks.best]
-    if not best.any():
-        return _Found(_NOTHING, number, logits)
-    item = instance_from_mask(best, offset=(int(y0), int(x0)), predicted_iou=float(masks.iou[masks.best]))
-    return _Found(item, number, logits)
+    if before is not None and before.view == views.choose(extent_of(wanted)):
+        # Finer than the mask that was made of them.
+        wanted = replace(wanted, mask=before.logits, mask_view=before.view)
+    answer = ask(views, [wanted])[0]
+    logits = answer.logits[int(answer.iou.argmax())]
+    return _Found(answer.best if answer.best.area else _NOTHING, answer.view, logits)
 
 
 def _projected(item: Instance, corrections: Prompts | None, shape: tuple[int, int]) -> Prompts:
@@ -326,15 +312,3 @@ def _projected(item: Instance, corrections: Prompts | None, shape: tuple[int, in
         if corrections is None
         else replace(prompt, points=corrections.points, labels=corrections.labels)
     )
-
-
-def _extent(prompt: Prompts) -> NDArray[np.float64]:
-    """The box (y0, x0, y1, x1) of all that a prompt says."""
-    corners = [*prompt.points]
-    if prompt.box is not None:
-        corners += [prompt.box[:2], prompt.box[2:]]
-    elif prompt.mask is not None:
-        rows, columns = np.nonzero(prompt.mask)
-        corners += [(rows.min(), columns.min()), (rows.max(), columns.max())]
-    where = np.array(corners, np.float64)
-    return np.concatenate([where.min(axis=0), where.max(axis=0)])

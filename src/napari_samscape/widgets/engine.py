@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_samscape.prediction.types import Masks
+
 if TYPE_CHECKING:
     from napari_samscape.prediction.options import EdgeOptions, EverythingOptions
-    from napari_samscape.prediction.types import Embedding, Instances, Masks, Prompts
+    from napari_samscape.prediction.types import Instances, Prompts
+    from napari_samscape.prediction.views import Views
     from napari_samscape.widgets.drawn import Rectangles
 
 Progress = Callable[[int, int, str], None]
+
+VIEWS = 8
+"""How many embeddings of one picture are kept, of the whole and of what was looked at closer."""
 
 PICTURE_SIDE = 1024
 """Longest side, in pixels, of the pictures that are kept to be shown next to the masks."""
@@ -34,8 +40,11 @@ class Engine(Protocol):
     def embed(self, key: Hashable, pixels: NDArray, progress: Progress) -> None:
         """Look at a picture, (y, x) or (y, x, c), and remember it under the key."""
 
-    def predict(self, key: Hashable, prompts: Prompts, multimask: bool) -> Masks:
-        """Answer prompts about a picture that has been embedded, with three masks or with one."""
+    def predict(self, key: Hashable, prompts: Prompts, multimask: bool, look: bool = True) -> Masks:
+        """Answer prompts about a picture that has been embedded, with three masks or with one.
+
+        Small things are looked at closer first, if ``look`` allows it or it has been done.
+        """
 
     def picture(self, key: Hashable) -> NDArray[np.uint8]:
         """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""
@@ -68,11 +77,11 @@ class LocalEngine:
         How many pictures' embeddings are kept, the most recently used ones.
     """
 
-    def __init__(self, model: str = "nano", remember: int = 16) -> None:
+    def __init__(self, model: str = "nano", remember: int = 8) -> None:
         self.model = model
         self._remember = remember
         self._loaded: Any = None
-        self._seen: OrderedDict[Hashable, tuple[Embedding, NDArray[np.uint8]]] = OrderedDict()
+        self._seen: OrderedDict[Hashable, tuple[Views, NDArray[np.uint8]]] = OrderedDict()
 
     def knows(self, key: Hashable) -> bool:
         """Whether the picture of this key has been embedded."""
@@ -82,22 +91,32 @@ class LocalEngine:
         """Look at a picture, (y, x) or (y, x, c), and remember it under the key."""
         self.load(progress)
         from napari_samscape.prediction.image import to_rgb
-        from napari_samscape.prediction.predict import embed
+        from napari_samscape.prediction.views import Views
 
         rgb = to_rgb(pixels)
+        views = Views(self._loaded, rgb, keep=VIEWS)
         with _watched(self._loaded, progress):
-            embedding = embed(self._loaded, rgb)
+            views.view(views.whole)
         step = -(-max(rgb.shape) // PICTURE_SIDE)
-        self._seen[key] = embedding, rgb[::step, ::step].copy()
+        self._seen[key] = views, rgb[::step, ::step].copy()
         while len(self._seen) > self._remember:
             self._seen.popitem(last=False)
 
-    def predict(self, key: Hashable, prompts: Prompts, multimask: bool) -> Masks:
-        """Answer prompts about a picture that has been embedded, with three masks or with one."""
-        from napari_samscape.prediction.predict import predict
+    def predict(self, key: Hashable, prompts: Prompts, multimask: bool, look: bool = True) -> Masks:
+        """Answer prompts about a picture that has been embedded, with three masks or with one.
+
+        Small things are looked at closer first, if ``look`` allows it or it has been done.
+        """
+        from napari_samscape.prediction.ask import ask
 
         self._seen.move_to_end(key)
-        return predict(self._loaded, self._seen[key][0], prompts, multimask=multimask)
+        views = self._seen[key][0]
+        answer = ask(views, [prompts], multimask=multimask, look=look)[0]
+        masks = np.zeros((len(answer.masks), *views.shape), bool)
+        for mask, item in zip(masks, answer.masks, strict=True):
+            y0, x0, y1, x1 = item.box
+            mask[y0:y1, x0:x1] = item.mask
+        return Masks(masks, answer.iou, answer.logits, answer.view)
 
     def picture(self, key: Hashable) -> NDArray[np.uint8]:
         """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""

@@ -83,8 +83,14 @@ FURTHER = (
     Field(
         "crop_n_layers",
         "Crop layers",
-        "For small objects: the picture is looked at again in 2 x 2 crops, then in 4 x 4, and so on, this "
-        "many times; each takes four times as long as the one before.",
+        "For small objects: the picture is looked at again in 2 x 2 crops, then in 4 x 4, and so on, up to "
+        "this many times; each takes up to four times as long as the one before.",
+    ),
+    Field(
+        "crop_where_small",
+        "Crops",
+        "Which crops are looked at: those in which something small was seen, or all.",
+        choices=((True, "Where small"), (False, "All")),
     ),
     Field(
         "crop_overlap_ratio",
@@ -194,6 +200,7 @@ class EverythingWidget(ObjectsDock):
             "prompt_source": not own,
             "points_per_side": grid,
             "crop_overlap_ratio": crops,
+            "crop_where_small": crops,
             "crop_n_points_downscale_factor": grid and crops,
             **dict.fromkeys((name for name in editors if name.startswith("dense_")), dense),
         }
@@ -206,7 +213,8 @@ class EverythingWidget(ObjectsDock):
         own = self.own_points.layer
         if own is not None:
             given["prompt_source"] = "grid"
-            given["point_grids"] = [_fractions(own, task)] * (given["crop_n_layers"] + 1)
+            given["point_grids"] = [_fractions(own, task)]
+            given["crop_n_layers"] = 0  # the points are places in the picture
         options = EverythingOptions(**given)
         return lambda pixels, progress: painted(engine.everything(pixels, options, progress))
 

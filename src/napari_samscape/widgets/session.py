@@ -238,7 +238,7 @@ class Session:
                 self.state = replace(self.state, preview=answer[0].masks[answer[0].best])
             self._next()
 
-        work = partial(_predict, engine, view, question)
+        work = partial(_predict, engine, view, question, look=False)
         self._jobs.start(lambda _: work(), done, self._on_failed, lambda *_: None)
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
@@ -280,10 +280,11 @@ def _embed(engine: Engine, view: View, progress: Any) -> None:
     engine.embed(view.key, view.read(), progress)
 
 
-def _predict(engine: Engine, view: View, prompts: Any) -> tuple[Masks, Any]:
+def _predict(engine: Engine, view: View, prompts: Any, look: bool = True) -> tuple[Masks, Any]:
     # One click may mean several things; a second prompt says which, and the models are trained accordingly.
     parts = len(prompts.points) + (prompts.box is not None) + (prompts.mask is not None)
-    return engine.predict(view.key, prompts, multimask=parts == 1), engine.picture(view.key)
+    masks = engine.predict(view.key, prompts, multimask=parts == 1, look=look)
+    return masks, engine.picture(view.key)
 
 
 def with_point(prompts: Prompts | None, place: tuple[float, float], label: int) -> Prompts:
@@ -309,7 +310,9 @@ def corrected(new: Prompts, old: Prompts | None, state: State) -> Prompts:
         and np.array_equal(new.labels[:count], old.labels)
         and np.array_equal(new.box, old.box)
     )
-    return replace(new, mask=state.masks.logits[state.chosen]) if further else new
+    if not further:
+        return new
+    return replace(new, mask=state.masks.logits[state.chosen], mask_view=state.masks.view)
 
 
 def _ready_text(masks: Masks | None) -> str:

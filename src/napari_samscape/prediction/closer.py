@@ -1,0 +1,118 @@
+"""Where everything-mode looks closer, and which of the objects seen twice stays.
+
+What is small is taken from the closer look, what is not from the wider one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_samscape.prediction.grid import Box
+from napari_samscape.prediction.instances import overlap
+from napari_samscape.prediction.types import Instance
+from napari_samscape.prediction.views import is_small
+
+if TYPE_CHECKING:
+    from napari_samscape.model.sam import Sam
+
+SAME = 0.5  # of the smaller one's pixels; two masks that share more are the same object, or a part of it
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A part of a picture, and what was found in it.
+
+    Attributes
+    ----------
+    box : tuple of int
+        (y0, x0, y1, x1), half open.
+    layer : int
+        0 for the whole picture.
+    items : list of Instance
+        In coordinates of the picture.
+    """
+
+    box: Box
+    layer: int
+    items: list[Instance]
+
+    @property
+    def small(self) -> NDArray[np.bool_]:
+        """Which of the items are shown small."""
+        side = max(self.box[2] - self.box[0], self.box[3] - self.box[1])
+        return np.array([is_small(float(np.sqrt(np.prod(item.shape))), side) for item in self.items], bool)
+
+
+def shows_more(box: Box, model: Sam) -> bool:
+    """Whether a crop (y0, x0, y1, x1) is not enlarged more than the model was trained for."""
+    return max(box[2] - box[0], box[3] - box[1]) * model.magnifies >= model.image_size
+
+
+def is_worth(box: Box, layer: int, seen: Sequence[Crop]) -> bool:
+    """Whether the layer before has something small whose middle lies in a crop.
+
+    Parameters
+    ----------
+    box : tuple of int
+        (y0, x0, y1, x1) of the crop, half open.
+    layer : int
+        Of the crop.
+    seen : sequence of Crop
+        What has been looked at.
+    """
+    for crop in seen:
+        if crop.layer == layer - 1 and crop.small.any():
+            boxes = np.array([item.box for item in crop.items])[crop.small]
+            middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+            if ((middles >= box[:2]) & (middles < box[2:])).all(axis=1).any():
+                return True
+    return False
+
+
+def without_seen_twice(crops: Sequence[Crop]) -> list[Crop]:
+    """Of objects found in a crop and in a closer one, keep those of the look that they need.
+
+    Parameters
+    ----------
+    crops : sequence of Crop
+
+    Returns
+    -------
+    list of Crop
+        The same, without the small ones that were found closer, and without what a closer look found in
+        objects that are not small.
+    """
+    small = [crop.small for crop in crops]
+    kept = []
+    for crop, is_small_here in zip(crops, small, strict=True):
+        closer = [item for other in crops if other.layer == crop.layer + 1 for item in other.items]
+        wider = [
+            item
+            for other, is_small_there in zip(crops, small, strict=True)
+            if other.layer < crop.layer
+            for item, tiny in zip(other.items, is_small_there, strict=True)
+            if not tiny
+        ]
+        lost = _is_among(crop.items, wider) | (is_small_here & _is_among(crop.items, closer))
+        items = [item for item, gone in zip(crop.items, lost, strict=True) if not gone]
+        kept.append(Crop(crop.box, crop.layer, items))
+    return kept
+
+
+def _is_among(items: Sequence[Instance], others: Sequence[Instance]) -> NDArray[np.bool_]:
+    """Which items share most of their pixels, or of the other's, with one of the others."""
+    boxes = np.array([other.box for other in others], np.int64).reshape(-1, 4)
+    areas = np.array([other.area for other in others], np.int64)
+    found = np.zeros(len(items), bool)
+    for index, item in enumerate(items):
+        y0, x0, y1, x1 = item.box
+        sides = np.minimum(boxes[:, 2:], (y1, x1)) - np.maximum(boxes[:, :2], (y0, x0))
+        least = SAME * np.minimum(areas, item.area)
+        rivals = np.flatnonzero(sides.clip(min=0).prod(axis=1) > least)
+        found[index] = any(overlap(item, others[rival]) > least[rival] for rival in rivals.tolist())
+    return found
