@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from napari_samscape.errors import InputError
     from napari_samscape.io import open_image
     from napari_samscape.model.weights import load_model
+    from napari_samscape.prediction.ask import ask
     from napari_samscape.prediction.predict import embed, predict
     from napari_samscape.prediction.types import Prompts
+    from napari_samscape.prediction.views import Views
     from napari_samscape.scaling.batch import segment
     from napari_samscape.scaling.link import LinkOptions
     from napari_samscape.scaling.propagate import propagate
@@ -29,6 +31,8 @@ __all__ = [
     "InputError",
     "LinkOptions",
     "Prompts",
+    "Views",
+    "ask",
     "embed",
     "load_model",
     "open_image",
@@ -43,6 +47,8 @@ _HOMES = {
     "InputError": "errors",
     "LinkOptions": "scaling.link",
     "Prompts": "prediction.types",
+    "Views": "prediction.views",
+    "ask": "prediction.ask",
     "embed": "prediction.predict",
     "load_model": "model.weights",
     "open_image": "io",
