@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from compare_reference import DECODER, VIT_B  # beside this file, as the next ones
 from report import heading
-from speed import median_ms
+from speed import discs, median_ms
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -66,10 +65,9 @@ def rows(name: str, rate: float, runs: int) -> Iterator[tuple[str, ...]]:
     """What the encoder does for a picture, and the decoder for a prompt."""
     model = model_named(name)
     side = model.image_size
-    pixels = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
+    pixels, points = discs(side)
     yield _row(name, f"picture, {side} x {side}", lambda: embed(model, pixels), 1, (rate, runs))
     embedding = embed(model, pixels)
-    points = np.random.default_rng(1).uniform(0, side, (max(BATCHES), 2))
     for batch in BATCHES:
         work = _decoding(model, embedding, points[:batch])
         yield _row(name, f"prompt, in batches of {batch}", work, batch, (rate, runs))

@@ -12,6 +12,8 @@ What differs from SAM, and why:
   where that centre is. What belongs to one centre is one object (Neven et al. 2019), so how near every cell's
   centre lies to that of the prompt is drawn as well: *kinship*.
 - The predicted IoU starts from how sure the mask is of its own pixels; the head corrects that.
+- Positions are absolute and any grid will do, so small objects are decoded in a window of the embedding as
+  large as the crops of training, at a quarter of the cost: see `model.window`.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from napari_samscape.model.nano import (
 )
 from napari_samscape.model.prompt_encoder import PromptEncoder, join_prompts
 from napari_samscape.model.tiny_vit import TinyViT, tiny_vit_config
+from napari_samscape.model.window import decode_in_windows, is_worth_it
 
 #: Mean and standard deviation of ImageNet's channels, by which all published weights were trained.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -115,10 +116,10 @@ class Sam(nn.Module):
         """In float32, unless the caller asked for another precision by a context of its own."""
         return tensor if self.precision == torch.float32 else tensor.float()
 
-    def decode(
-        self, encoded: Encoded, prompt: PromptTensors, which: slice = MULTI, origin: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def decode(self, encoded: Encoded, prompt: PromptTensors, which: slice = MULTI) -> tuple[Tensor, Tensor]:
         """Masks for a batch of prompts, all on one picture or each on its own.
+
+        `nano` looks only at a window around the prompt where that is enough, see `model.window`.
 
         Parameters
         ----------
@@ -128,8 +129,6 @@ class Sam(nn.Module):
             b prompts.
         which : slice
             `SINGLE`, `MULTI`, or all four with ``slice(0, 4)``.
-        origin : Tensor, shape (b, 2), optional
-            (x, y) in cells where the picture starts inside a larger one (training on crops).
 
         Returns
         -------
@@ -137,6 +136,18 @@ class Sam(nn.Module):
             At low resolution; above 0 is inside.
         iou : Tensor, shape (b, n)
             Predicted.
+        """
+        if len(prompt.points) and is_worth_it(encoded):
+            return decode_in_windows(self.decode_whole, encoded, prompt, which)
+        return self.decode_whole(encoded, prompt, which)
+
+    def decode_whole(
+        self, encoded: Encoded, prompt: PromptTensors, which: slice = MULTI, origin: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `decode`, on all cells of the embedding.
+
+        ``origin``, shape (b, 2), is (x, y) in cells where each embedding starts inside a larger one: in a
+        window, and in training, which is done on crops.
         """
         grid = (encoded.features.shape[2], encoded.features.shape[3])
         points, labels = join_prompts(prompt.points, prompt.labels, prompt.boxes)

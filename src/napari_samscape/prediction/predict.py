@@ -168,8 +168,12 @@ def upscale(logits: Tensor, embedding: Embedding, model: Sam) -> Tensor:
     """
     h, w = embedding.input_shape
     padded = (h + -h % model.pad_multiple, w + -w % model.pad_multiple)
-    shown = F.interpolate(logits.float(), padded, mode="bilinear", align_corners=False)[..., :h, :w]
-    return F.interpolate(shown, embedding.image_shape, mode="bilinear", align_corners=False)
+    # As pictures of one channel each: those of three, torch copies there and back to channels-last.
+    each = logits.float().flatten(0, 1)[:, None]
+    shown = F.interpolate(each, padded, mode="bilinear", align_corners=False)[..., :h, :w]
+    if embedding.image_shape != embedding.input_shape:
+        shown = F.interpolate(shown, embedding.image_shape, mode="bilinear", align_corners=False)
+    return shown.unflatten(0, logits.shape[:2])[:, :, 0]
 
 
 def _encoded(embedding: Embedding) -> Encoded:

@@ -162,7 +162,7 @@ def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> 
     for turn in range(rounds):
         # After a correction the single mask counts; all four then only now and then, to save time.
         which = ALL if turn == 0 or rng.random() < 0.25 else SINGLE
-        logits, iou = model.decode(each, PromptTensors(points, labels, None, masks), which, origin)
+        logits, iou = model.decode_whole(each, PromptTensors(points, labels, None, masks), which, origin)
         loss = loss + prompt_loss(logits, iou, batch.targets) / rounds
         chosen = 1 + iou[:, 1:].argmax(1) if turn == 0 else torch.zeros_like(batch.index)  # of the four
         shown = logits.detach()[torch.arange(len(logits)), chosen].float()
