@@ -6,6 +6,7 @@ from napari_samscape.io.objects import OBJECT_ENDINGS, ObjectRow, read_objects, 
 from napari_samscape.io.pyramid import Pyramid
 from napari_samscape.io.read import open_image
 from napari_samscape.io.tables import TABLE_ENDINGS, TableRow, check_table, join_tables, write_table
+from napari_samscape.io.text import read_json, read_text
 from napari_samscape.io.write import (
     check_output,
     move_into_place,
@@ -32,7 +33,9 @@ __all__ = [
     "open_image",
     "read_about",
     "read_boxes",
+    "read_json",
     "read_objects",
+    "read_text",
     "write_labels",
     "write_map",
     "write_objects",

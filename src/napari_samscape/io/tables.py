@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.text import replacing_text
 from napari_samscape.io.write import check_output, replacing
 
 TABLE_ENDINGS = (".csv", ".parquet")
@@ -65,7 +66,7 @@ def write_table(path: str | os.PathLike[str], rows: Iterable[TableRow], axes: st
         As `check_output`.
     """
     path = check_output(path, endings=(".csv",), overwrite=True)
-    with replacing(path, True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing_text(path, True) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow((*WHOLE, *REAL))
         for row in rows:
@@ -96,16 +97,13 @@ def join_tables(path: str | os.PathLike[str], tables: Iterable[tuple[str, Path]]
         As `check_output` and `check_table`; or if a table cannot be read.
     """
     path = check_table(path)
+    if path.suffix.lower() == ".csv":
+        _join(path, tables)
+        return path
     with replacing(path, True) as temporary:
         joined = temporary.with_suffix(".csv")
-        with joined.open("w", encoding="utf-8", newline="") as file:
-            out = csv.writer(file, lineterminator="\n")
-            out.writerow(("picture", *WHOLE, *REAL))
-            for name, table in tables:
-                with table.open(encoding="utf-8", newline="") as lines:
-                    out.writerows((name, *row) for row in list(csv.reader(lines))[1:])
-        if joined != temporary:
-            _to_parquet(joined, temporary)
+        _join(joined, tables)
+        _to_parquet(joined, temporary)
     return path
 
 
@@ -126,6 +124,15 @@ def check_table(path: str | os.PathLike[str]) -> Path:
                 "A Parquet table needs pyarrow: pip install 'napari-samscape[parquet]', or choose .csv."
             ) from None
     return path
+
+
+def _join(path: Path, tables: Iterable[tuple[str, Path]]) -> None:
+    with replacing_text(path, True) as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(("picture", *WHOLE, *REAL))
+        for name, table in tables:
+            with table.open(encoding="utf-8", newline="") as lines:
+                out.writerows((name, *row) for row in list(csv.reader(lines))[1:])
 
 
 def _to_parquet(source: Path, path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from napari_samscape.errors import InputError
+from napari_samscape.io import read_text
 
 MANIFESTS = (".csv", ".txt")
 #: What is taken for a picture in a folder; in a manifest or by a pattern anything may be named.
@@ -128,12 +129,7 @@ def _plain(parts: Iterable[str]) -> str:
 
 
 def _names(manifest: Path) -> list[str]:
-    try:
-        text = manifest.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"The manifest {manifest} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"The manifest {manifest} is no text in UTF-8.") from error
+    text = read_text(manifest, f"The manifest {manifest}")
     if manifest.suffix.lower() == ".txt":
         lines = (line.strip() for line in text.splitlines())
         return [line for line in lines if line and not line.startswith("#")]
