@@ -42,6 +42,20 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+TILES = "Large pictures"  # a group of --help
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        help="Longest side of a tile, in pixels. [default: what the model sees]", rich_help_panel=TILES
+    ),
+]
+Halo = Annotated[
+    int | None, typer.Option(help="How far tiles overlap into each other.", rich_help_panel=TILES)
+]
+ObjectSize = Annotated[
+    int | None,
+    typer.Option(help="Longest side of usual objects; the halo follows from it.", rich_help_panel=TILES),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Look at tiles in so many processes (extra dask).")
 ]

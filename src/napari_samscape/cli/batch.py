@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,13 +12,17 @@ from napari_samscape.cli.app import (
     NOT_ALL,
     AsJson,
     Device,
+    Halo,
     Model,
+    ObjectSize,
     Scheduler,
+    Tile,
     Workers,
     app,
     print_json,
     progress_bar,
 )
+from napari_samscape.cli.options import takes_options
 from napari_samscape.cli.segment import Nested
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ class PromptFreeMode(StrEnum):
 
 
 @app.command()
+@takes_options
 def batch(  # noqa: PLR0913  (a command's options are its parameters)
     pictures: Annotated[
         str,
@@ -62,12 +67,15 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     thin: Annotated[
         bool, typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.")
     ] = True,
-    tile: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
-    halo: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
-    object_size: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
+    tile: Tile = None,
+    halo: Halo = None,
+    object_size: ObjectSize = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
+    *,
+    options: dict[str, Any],
+    link: Any,
 ) -> None:
     """Find objects in many pictures with the same settings, and list them in one table.
 
@@ -80,6 +88,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         samscape batch "slides/**/*.ome.zarr" cells/ --object-size 60 --table cells.parquet
 
         samscape batch pictures.csv labels/ --ending .tif --json
+
+        samscape batch "volumes/*.tif" nuclei/ --link --pred-iou-thresh 0.6
     """
     from napari_samscape.scaling.cluster import connected
     from napari_samscape.scaling.many import run_many
@@ -96,6 +106,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "tile": tile,
         "halo": halo,
         "object_size": object_size,
+        "options": options,
+        "link": link,
     }
     found = find_pictures(pictures, out)
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

@@ -14,6 +14,7 @@ from typing import Any
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.link import LinkOptions
+from napari_samscape.scaling.links import check_linkable
 from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode, check_options
 from napari_samscape.scaling.tiles import TileOptions
 
@@ -106,6 +107,7 @@ class Job:
         for what, file in lists.items():
             if MODES[self.mode].gives_map and file is not None:
                 raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
+        check_linkable(self.mode, self.link)
         if any(prompt.mask is not None for prompt in self.prompts):
             raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
         if self.link is not None and self.objects is not None:
