@@ -42,7 +42,7 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-TILES = "Large pictures"  # a group of --help
+TILES, STACKS = "Large pictures", "Stacks"  # groups of --help
 Tile = Annotated[
     int | None,
     typer.Option(
@@ -55,6 +55,14 @@ Halo = Annotated[
 ObjectSize = Annotated[
     int | None,
     typer.Option(help="Longest side of usual objects; the halo follows from it.", rich_help_panel=TILES),
+]
+Plane = Annotated[
+    str,
+    typer.Option(
+        metavar="xy|xz|yz",
+        help="Which slices of a volume are looked at; labels have the picture's axes.",
+        rich_help_panel=STACKS,
+    ),
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Look at tiles in so many processes (extra dask).")

@@ -15,6 +15,7 @@ from napari_samscape.cli.app import (
     Halo,
     Model,
     ObjectSize,
+    Plane,
     Scheduler,
     Tile,
     Workers,
@@ -70,6 +71,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     tile: Tile = None,
     halo: Halo = None,
     object_size: ObjectSize = None,
+    plane: Plane = "xy",
     workers: Workers = None,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
@@ -108,6 +110,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "object_size": object_size,
         "options": options,
         "link": link,
+        "plane": plane,
     }
     found = find_pictures(pictures, out)
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

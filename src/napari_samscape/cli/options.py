@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from napari_samscape.cli.app import STACKS
 from napari_samscape.prediction.options import DENSE_DEFAULTS, PROMPT_SOURCES, EverythingOptions
 
 if TYPE_CHECKING:
     from napari_samscape.scaling.link import LinkOptions
 
-PANEL, STACKS = "How everything-mode looks", "Stacks"  # groups of --help
+PANEL = "How everything-mode looks"
 
 #: What each means, in the order of ``--help``.
 HELP = {

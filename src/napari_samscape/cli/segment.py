@@ -14,6 +14,7 @@ from napari_samscape.cli.app import (
     Halo,
     Model,
     ObjectSize,
+    Plane,
     Scheduler,
     Tile,
     Workers,
@@ -128,6 +129,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     tile: Tile = None,
     halo: Halo = None,
     object_size: ObjectSize = None,
+    plane: Plane = "xy",
     workers: Workers = None,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
@@ -201,6 +203,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         object_size=object_size,
         options=options,
         link=link,
+        plane=plane,
         table=table,
     )
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

@@ -1,7 +1,7 @@
 """Pictures in, labels out: the only module that knows file formats; of ours it imports `errors` alone."""
 
 from napari_samscape.io.boxes import BOX_ENDINGS, BoxList, read_boxes
-from napari_samscape.io.image import DamagedError, Image
+from napari_samscape.io.image import PLANES, DamagedError, Image
 from napari_samscape.io.objects import OBJECT_ENDINGS, ObjectRow, read_objects, write_objects
 from napari_samscape.io.pyramid import Pyramid
 from napari_samscape.io.read import open_image
@@ -19,6 +19,7 @@ from napari_samscape.io.write import (
 __all__ = [
     "BOX_ENDINGS",
     "OBJECT_ENDINGS",
+    "PLANES",
     "TABLE_ENDINGS",
     "BoxList",
     "DamagedError",

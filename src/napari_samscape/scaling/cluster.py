@@ -186,7 +186,7 @@ def _task(order: Order) -> Task:
     model = _model(job.model, job.device)
     if getattr(model, "digest", None) != order.digest:
         raise InputError(f"A worker has other weights under the name {job.model} than where the job started.")
-    wish = Wish(job.mode, job.asked, job.tiles)
+    wish = Wish(job.mode, job.asked, job.tiles, plane=job.plane)
     places = lambda plane: PiecesInFolder(folder / str(plane))  # noqa: E731
     return make_task(open_image(job.image), wish, model, order.limits, places, None)
 

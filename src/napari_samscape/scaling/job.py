@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from napari_samscape.errors import InputError
+from napari_samscape.io import PLANES
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.link import LinkOptions
 from napari_samscape.scaling.links import check_linkable
@@ -64,6 +65,8 @@ class Job:
         How objects are followed through z and t; None where each plane has its own.
     table : str or None
         Where to write a table of the labels, of pictures of any size; see `napari_samscape.io.write_table`.
+    plane : str
+        Which slices of a volume are looked at, "xy", "xz" or "yz"; the output has the picture's axes.
 
     Raises
     ------
@@ -92,6 +95,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     link: LinkOptions | None = None
     table: str | None = None
+    plane: str = "xy"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
@@ -110,9 +114,12 @@ class Job:
         check_linkable(self.mode, self.link)
         if any(prompt.mask is not None for prompt in self.prompts):
             raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
-        if self.link is not None and self.objects is not None:
+        if self.plane not in PLANES:
+            raise InputError(f"There is no plane '{self.plane}'; there are {', '.join(PLANES)}.")
+        if self.objects is not None and (self.link is not None or self.plane != "xy"):
+            what = "the links" if self.link is not None else f"the plane {self.plane}"
             raise InputError(
-                "Objects one by one are those of single planes; leave that file or the links out."
+                f"Objects one by one are those of single planes (y, x); leave that file or {what} out."
             )
         if self.tiles != TileOptions() and not MODES[self.mode].is_tiled:
             raise InputError(
