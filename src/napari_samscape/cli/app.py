@@ -73,6 +73,14 @@ Scheduler = Annotated[
         metavar="tcp://…", help="Look at tiles on the workers of a dask scheduler; see docs/cluster.md."
     ),
 ]
+CacheFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Keep embeddings there, in half precision, and find those of before; auto is the user's own.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 

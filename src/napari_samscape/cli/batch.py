@@ -11,6 +11,7 @@ import typer
 from napari_samscape.cli.app import (
     NOT_ALL,
     AsJson,
+    CacheFolder,
     Device,
     Halo,
     Model,
@@ -74,6 +75,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     plane: Plane = "xy",
     workers: Workers = None,
     scheduler: Scheduler = None,
+    cache: CacheFolder = None,
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -111,6 +113,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "options": options,
         "link": link,
         "plane": plane,
+        "cache": cache,
     }
     found = find_pictures(pictures, out)
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

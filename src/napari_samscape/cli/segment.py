@@ -10,6 +10,7 @@ import typer
 from napari_samscape.cli.app import (
     NOT_ALL,
     AsJson,
+    CacheFolder,
     Device,
     Halo,
     Model,
@@ -132,6 +133,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     plane: Plane = "xy",
     workers: Workers = None,
     scheduler: Scheduler = None,
+    cache: CacheFolder = None,
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -204,6 +206,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         options=options,
         link=link,
         plane=plane,
+        cache=cache,
         table=table,
     )
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

@@ -72,6 +72,11 @@ class Image:
         return str(self.path) if self.path else self.url or self.name
 
     @property
+    def where(self) -> str:
+        """What tells it from other pictures: its whole path, or URL, or else its name."""
+        return str(self.path.resolve()) if self.path else self.url or self.name
+
+    @property
     def data(self) -> Any:
         """The lazy array of full resolution."""
         return self.levels[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +51,10 @@ class PromptTensors:
     masks: Tensor | None = None  # (b, 1, h, w) logits
 
 
+#: Gives what an encoder makes of a picture (y, x, 3) of uint8: as it was kept, or by calling it.
+Recall = Callable[[Any, Callable[[], Encoded]], Encoded]
+
+
 class Sam(nn.Module):
     """A Segment Anything model.
 
@@ -65,6 +71,8 @@ class Sam(nn.Module):
     precision : torch.dtype
         Of the products in the image encoder and the mask decoder: float32 or bfloat16. Positions are always
         encoded in float32, and what comes out is float32.
+    recall : callable or None
+        Asked for the encoding of each picture, so that it need not be made twice; see `Recall`.
     """
 
     def __init__(
@@ -79,6 +87,7 @@ class Sam(nn.Module):
         self.name = ""
         self.digest = ""
         self.precision = torch.float32
+        self.recall: Recall | None = None
 
     @property
     def device(self) -> torch.device:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from napari_samscape.errors import InputError
 from napari_samscape.model.prompt_encoder import FOREGROUND
 from napari_samscape.model.sam import MULTI, SINGLE, Encoded, PromptTensors
-from napari_samscape.prediction.image import Limits, to_input, to_rgb
+from napari_samscape.prediction.image import Limits, shown_shape, to_input, to_rgb
 from napari_samscape.prediction.types import Embedding, Masks, Prompts
 
 if TYPE_CHECKING:
@@ -47,9 +47,10 @@ def embed(model: Sam, pixels: NDArray[Any], *, limits: Limits | None = None) -> 
         If this is no two-dimensional picture.
     """
     rgb = to_rgb(pixels, limits)
-    tensor, input_shape = to_input(rgb, model)
-    encoded = model.encode(tensor)
     image_shape = (rgb.shape[0], rgb.shape[1])
+    input_shape = shown_shape(image_shape, model.image_size)
+    encode = lambda: model.encode(to_input(rgb, model)[0])  # noqa: E731
+    encoded = encode() if model.recall is None else model.recall(rgb, encode)
     return Embedding(encoded.features, image_shape, input_shape, encoded.skips, encoded.dense)
 
 

@@ -40,6 +40,7 @@ from napari_samscape.scaling.engine import Progress
 from napari_samscape.scaling.job import Job, Result
 from napari_samscape.scaling.link import LinkOptions
 from napari_samscape.scaling.links import Linking, StoreInMemory, check_link
+from napari_samscape.scaling.memory import using
 from napari_samscape.scaling.modes import Asked, Boxes, Options, check_mode
 from napari_samscape.scaling.objects import Account
 from napari_samscape.scaling.overlay import draw_overlay
@@ -71,6 +72,7 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     tiles: TileOptions | None = None,
     link: LinkOptions | None = None,
     plane: str = "xy",
+    cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
     """Find the objects of a picture of any number of planes; the labels are in memory, the picture is not.
@@ -100,6 +102,8 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     plane : {"xy", "xz", "yz"}
         Which slices of a volume are looked at, and what the tiles are of; the labels have the picture's axes.
         Links along "z" go from slice to slice.
+    cache : path, optional
+        A folder where embeddings are kept and found, or "auto"; see `napari_samscape.scaling.cache`.
     progress : callable, optional
         Called as ``progress(done, total, text)``; raising from it cancels.
 
@@ -130,9 +134,10 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     check_link(mode, slices.stacked, link)
     linking = None if link is None else Linking(link, StoreInMemory())
     wish = Wish(mode, asked, tiles or TileOptions(), linking=linking, plane=plane)
-    task = make_task(image, wish, model, look_over(image).limits, _in_memory(), progress)
-    for error in task.look().values():
-        raise error
+    with using(cache, image.where) as remember:
+        task = make_task(image, wish, remember(model), look_over(image).limits, _in_memory(), progress)
+        for error in task.look().values():
+            raise error
     out = np.zeros(image.label_shape, task.dtype)
     writer = task.writer(out)
     for number, step in enumerate(task.steps(writer), start=1):
@@ -198,8 +203,7 @@ def run(
     check_prompts(slices, job.asked)
     check_link(job.mode, slices.stacked, job.link)
     overview = look_over(image)
-    where = image.url or str(Path(job.image).resolve())
-    settings = job.settings | {"image": where, "picture": overview.signature[:16]}
+    settings = job.settings | {"image": image.where, "picture": overview.signature[:16]}
     asked, account = job.asked, None
     if job.detector is not None:
         asked = replace(asked, detector=load_detector(job.detector))
@@ -215,7 +219,7 @@ def run(
         beside = [path for path in (job.objects, job.table) if path is not None]
         if not made["failed"] and all(Path(path).exists() for path in beside):
             return _finished(job, image, overview, made)
-    with work_on(job.output, job.overwrite) as work:
+    with work_on(job.output, job.overwrite) as work, using(job.cache, image.where) as remember:
         work.agree(settings)
         model = model or load(job, progress)
         digest = getattr(model, "digest", None)
@@ -225,7 +229,7 @@ def run(
         wish = Wish(job.mode, asked, job.tiles, account, linking, job.plane)
         # Masks that overlap are in no piece, so objects one by one want all of them found in one go.
         pieces = work.pieces if account is None else _in_memory()
-        task = make_task(image, wish, model, overview.limits, pieces, progress)
+        task = make_task(image, wish, remember(model), overview.limits, pieces, progress)
         if cluster is None or account is not None:
             damaged = task.look()
         else:

@@ -20,7 +20,7 @@ from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode, check
 from napari_samscape.scaling.tiles import TileOptions
 
 #: What is no setting: the picture, which is known by more than its path, and what does not change the labels.
-NO_SETTINGS = ("image", "output", "device", "overlay", "objects", "table", "overwrite")
+NO_SETTINGS = ("image", "output", "device", "overlay", "objects", "table", "overwrite", "cache")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Job:
         Where to write a table of the labels, of pictures of any size; see `napari_samscape.io.write_table`.
     plane : str
         Which slices of a volume are looked at, "xy", "xz" or "yz"; the output has the picture's axes.
+    cache : str or None
+        A folder where embeddings are kept and found, or "auto"; see `napari_samscape.scaling.cache`.
 
     Raises
     ------
@@ -96,6 +98,7 @@ class Job:
     link: LinkOptions | None = None
     table: str | None = None
     plane: str = "xy"
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
@@ -141,6 +144,7 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """All that decides, besides the picture, what the labels are; as JSON gives it back."""
         settings = {name: value for name, value in self.to_json().items() if name not in NO_SETTINGS}
+        settings["cache"] = self.cache is not None  # then embeddings are in half precision
         # One by one, so that another one is refused by its name; what was not given has to be seen, too.
         given = settings.pop("options")
         defaults = {name: "default" for name in MODES[self.mode].option_names if name not in settings}
