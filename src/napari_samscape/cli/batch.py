@@ -46,7 +46,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         str,
         typer.Argument(
             metavar="MANIFEST|FOLDER|GLOB",
-            help="A .txt with one path a line, a .csv with a column picture, a folder, or a pattern.",
+            help="A .txt with one path a line, a .csv with a column picture, a folder, an OME-Zarr plate, "
+            "or a pattern.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for outputs and tables.")],

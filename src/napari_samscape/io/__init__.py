@@ -3,6 +3,7 @@
 from napari_samscape.io.boxes import BOX_ENDINGS, BoxList, read_boxes
 from napari_samscape.io.image import PLANES, DamagedError, Image
 from napari_samscape.io.objects import OBJECT_ENDINGS, ObjectRow, read_objects, write_objects
+from napari_samscape.io.ome import plate_fields
 from napari_samscape.io.pyramid import Pyramid
 from napari_samscape.io.read import open_image
 from napari_samscape.io.tables import TABLE_ENDINGS, TableRow, check_table, join_tables, write_table
@@ -32,6 +33,7 @@ __all__ = [
     "join_tables",
     "move_into_place",
     "open_image",
+    "plate_fields",
     "read_about",
     "read_boxes",
     "read_json",
