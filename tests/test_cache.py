@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -209,6 +211,24 @@ def test_several_may_write_the_same_at_once() -> None:
     assert list(Path("cache/parts").iterdir()) == []
 
 
+WRITER = """
+import sys, numpy as np
+from napari_samscape.scaling.cache import Cache
+about = {"picture": "a", "model": "m"}
+for number in range(30):
+    cache = Cache("cache")
+    cache.save(f"m/{number}", {"features": np.full((1, 2, 4, 4), number, np.float16)}, about)
+    assert cache.load(f"m/{number}")["features"].min() == number
+"""
+
+
+def test_several_processes_may_share_a_cache_from_its_first_moment_on() -> None:
+    processes = [subprocess.Popen([sys.executable, "-c", WRITER]) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(list(Cache("cache").entries())) == 30
+    assert list(Path("cache/parts").iterdir()) == []
+
+
 def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     model = remembering(Counting(), "cache", "a")
 
@@ -224,8 +244,10 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_folder_is_never_taken_for_a_cache() -> None:
     Path("pictures").mkdir()
     Path("pictures/a.tif").touch()
-    with pytest.raises(InputError, match="pictures is no cache of embeddings; choose an empty folder"):
-        Cache("pictures")
+    zarr.open_group("other/embeddings.zarr", mode="w")
+    for folder in ("pictures", "other"):
+        with pytest.raises(InputError, match=f"{folder} is no cache of embeddings; choose an empty folder"):
+            Cache(folder)
     with pytest.raises(InputError, match="There is no cache of embeddings in "):
         Cache("nowhere", make=False)
 

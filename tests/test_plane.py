@@ -18,7 +18,10 @@ from test_resume import Stop, content, stop_at
 from napari_samscape.errors import InputError
 from napari_samscape.io import open_image
 from napari_samscape.scaling.batch import Job, run, segment
+from napari_samscape.scaling.cluster import Cluster, _model, _task, look_at
 from napari_samscape.scaling.link import LinkOptions
+from napari_samscape.scaling.picture import look_over
+from napari_samscape.scaling.pieces import PiecesInFolder
 from napari_samscape.scaling.tiles import TileOptions
 
 LINK = LinkOptions(min_iou=0.2, min_extent=1)
@@ -89,6 +92,19 @@ def test_files_have_the_axes_of_the_picture_in_tiles_and_linked(plane: str, endi
     assert (image.axes, image.shape) == ("zyx", (30, 40, 50))
     assert result.planes == {"xz": 40, "yz": 50}[plane]
     np.testing.assert_array_equal(image.data[...], by_hand(plane, link=LINK, tiles=TileOptions(24, 6)))
+
+
+def test_a_worker_looks_at_the_same_slices() -> None:
+    tifffile.imwrite("in.tif", volume(), photometric="minisblack")
+    limits = look_over(open_image("in.tif")).limits
+    order = Cluster(None, "").order(Job("in.tif", "out.zarr", plane="yz"), limits, Path("pieces"), "0" * 64)
+    try:
+        assert look_at(order, 8, (0, 0)) is None
+    finally:
+        _task.cache_clear()
+        _model.cache_clear()
+    found = PiecesInFolder(Path("pieces/8")).values((0, 0))
+    np.testing.assert_array_equal(found > 0, volume()[:, :, 8] > 0)
 
 
 def test_time_points_stay_apart() -> None:

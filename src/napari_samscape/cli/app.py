@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -106,6 +106,14 @@ def samscape(
     Exit codes: 0 fine, 2 bad input (one sentence on standard error says which), 1 anything unexpected, or a
     part of a picture that could not be read.
     """
+
+
+def say_what_failed(sentences: Sequence[str]) -> None:
+    """Print what could not be done; the exit code tells, too."""
+    for sentence in sentences:
+        typer.echo(f"samscape: {sentence}", err=True)
+    if sentences:
+        raise typer.Exit(NOT_ALL)
 
 
 def print_json(values: dict[str, Any]) -> None:

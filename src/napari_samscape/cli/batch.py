@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_samscape.cli.app import (
-    NOT_ALL,
     AsJson,
     CacheFolder,
     Device,
@@ -23,6 +22,7 @@ from napari_samscape.cli.app import (
     app,
     print_json,
     progress_bar,
+    say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
 from napari_samscape.cli.segment import Nested
@@ -122,10 +122,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
             found, out, settings, ending=ending, table=table, progress=progress, cluster=cluster
         )
     print_json(result.to_json()) if as_json else print_result(result)
-    for sentence in result.sentences:
-        typer.echo(f"samscape: {sentence}", err=True)
-    if result.sentences:
-        raise typer.Exit(NOT_ALL)
+    say_what_failed(result.sentences)
 
 
 def print_result(result: BatchResult) -> None:

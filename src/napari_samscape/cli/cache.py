@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_samscape.cli.app import (
-    NOT_ALL,
     AsJson,
     Device,
     Halo,
@@ -21,6 +20,7 @@ from napari_samscape.cli.app import (
     app,
     print_json,
     progress_bar,
+    say_what_failed,
 )
 from napari_samscape.errors import InputError
 
@@ -72,10 +72,7 @@ def embed(  # noqa: PLR0913  (a command's options are its parameters)
     else:
         typer.echo(f"{done.made} new and {done.found} known embedding(s) in {done.seconds:.1f} s")
         typer.echo(f"cache: {done.cache}")
-    for sentence in done.failed:
-        typer.echo(f"samscape: {sentence}", err=True)
-    if done.failed:
-        raise typer.Exit(NOT_ALL)
+    say_what_failed(done.failed)
 
 
 @cache.command("list")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_samscape.cli.app import (
-    NOT_ALL,
     AsJson,
     CacheFolder,
     Device,
@@ -22,6 +21,7 @@ from napari_samscape.cli.app import (
     app,
     print_json,
     progress_bar,
+    say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
 from napari_samscape.errors import InputError
@@ -215,10 +215,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         print_json(result.to_json())
     else:
         print_result(result)
-    for sentence in result.failed:
-        typer.echo(f"samscape: {sentence}", err=True)
-    if result.failed:
-        raise typer.Exit(NOT_ALL)
+    say_what_failed(result.failed)
 
 
 def print_result(result: Result) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def embed(model: Sam, pixels: NDArray[Any], *, limits: Limits | None = None) -> 
     rgb = to_rgb(pixels, limits)
     image_shape = (rgb.shape[0], rgb.shape[1])
     input_shape = shown_shape(image_shape, model.image_size)
-    encode = lambda: model.encode(to_input(rgb, model)[0])  # noqa: E731
+    encode = partial(_encode, model, rgb)
     encoded = encode() if model.recall is None else model.recall(rgb, encode)
     return Embedding(encoded.features, image_shape, input_shape, encoded.skips, encoded.dense)
 
@@ -171,6 +172,10 @@ def upscale(logits: Tensor, embedding: Embedding, model: Sam) -> Tensor:
     padded = (h + -h % model.pad_multiple, w + -w % model.pad_multiple)
     shown = F.interpolate(logits.float(), padded, mode="bilinear", align_corners=False)[..., :h, :w]
     return F.interpolate(shown, embedding.image_shape, mode="bilinear", align_corners=False)
+
+
+def _encode(model: Sam, rgb: NDArray[np.uint8]) -> Encoded:
+    return model.encode(to_input(rgb, model)[0])
 
 
 def _encoded(embedding: Embedding) -> Encoded:

@@ -83,15 +83,26 @@ class Cache:
     def __init__(self, folder: str | os.PathLike[str], make: bool = True) -> None:
         self.folder = cache_folder(folder)
         self.zarr = self.folder / "embeddings.zarr"
-        if read_noted(self.zarr / "zarr.json").get("attributes", {}).get(ATTRIBUTE):
+        if self._is_made():
             return
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        if self.folder.exists() and self._is_foreign():
             raise InputError(f"{self.folder} is no cache of embeddings; choose an empty folder or a new one.")
         if not make:
             raise InputError(f"There is no cache of embeddings in {self.folder}.")
         with disk_trouble(self.folder):
             about: Any = {ATTRIBUTE: {"holds": "embeddings"}}
             zarr.open_group(self.zarr, mode="a", zarr_format=3, attributes=about)
+
+    def _is_made(self) -> bool:
+        return ATTRIBUTE in read_noted(self.zarr / "zarr.json").get("attributes", {})
+
+    def _is_foreign(self) -> bool:
+        """Whether there is anything but a cache, perhaps one that another process is just making."""
+        if not self.folder.is_dir():
+            return True
+        if (self.zarr / "zarr.json").exists():
+            return not self._is_made()
+        return any(path != self.zarr for path in self.folder.iterdir())
 
     def entries(self) -> Iterator[Entry]:
         """List what is kept, in no order; what goes meanwhile is left out."""
