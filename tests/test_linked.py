@@ -107,14 +107,6 @@ def test_a_time_series_of_volumes_is_linked_through_both_axes_or_one(
     assert labels[:, :, 10, 11].ravel().tolist() == ids
 
 
-def test_slices_along_another_axis_are_a_matter_of_naming_the_axes() -> None:
-    volume = np.zeros((30, 12, 40), np.uint16)
-    volume[5:20, 3:9, 10:25] = 1000
-    image = open_image(volume, axes="yzx")
-    labels = segment(image, model=MODEL, link=LinkOptions()).transpose(1, 0, 2)
-    np.testing.assert_array_equal(labels, volume // 1000)
-
-
 def test_boxes_of_a_detector_are_linked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def segment_detected(model: Any, rgb: NDArray, detector: Any, progress: Any) -> Any:
         return bright.everything(model, rgb)

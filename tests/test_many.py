@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from napari_samscape.cli.app import app
 from napari_samscape.errors import InputError
+from napari_samscape.scaling.link import LinkOptions
 from napari_samscape.scaling.many import run_many
 from napari_samscape.scaling.pictures import Picture, find_pictures, output_names
 
@@ -93,7 +94,7 @@ def test_no_pictures_are_refused(source: str) -> None:
 
 def test_a_manifest_that_is_no_text_is_refused() -> None:
     Path("list.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"list\.txt is no text in UTF-8"):
+    with pytest.raises(InputError, match=r"list\.txt cannot be read: it is no text in UTF-8"):
         find_pictures("list.txt", OUT)
 
 
@@ -162,6 +163,30 @@ def test_the_table_may_be_parquet() -> None:
     assert parquet.read_table("out/all.parquet").num_rows == 6
 
 
+def test_objects_are_linked_through_each_stack_by_the_same_options() -> None:
+    Path("stacks").mkdir()
+    for name, shift in (("a", 1), ("b", 20)):
+        stack = np.stack([spots((10, 10)), spots((10, 10 + shift))])
+        tifffile.imwrite(f"stacks/{name}.tif", stack, photometric="minisblack")
+    done = printed_json("batch", "stacks", "out", "--ending", ".tif", "--link-extent", "1")
+    assert [row["objects"] for row in done["pictures"]] == [1, 2]
+    rows = [line.split(",")[:4] for line in Path("out/objects.csv").read_text().splitlines()[1:]]
+    assert rows == [
+        ["a.tif", "1", "", "0"],
+        ["a.tif", "1", "", "1"],
+        ["b.tif", "1", "", "0"],
+        ["b.tif", "2", "", "1"],
+    ]
+
+
+def test_a_picture_that_cannot_be_linked_is_reported() -> None:
+    tifffile.imwrite("plate/b.tif", np.stack([spots((10, 10))] * 2), photometric="minisblack")
+    result = CliRunner().invoke(app, ["batch", "plate", "out", "--link"])
+    assert result.exit_code == 1
+    assert "samscape: a.tif: The objects of this picture cannot be linked" in result.stderr
+    assert ids("out/b.ome.zarr") == {1}
+
+
 def test_progress_counts_pictures() -> None:
     told: list[tuple[int, int, str]] = []
     run(progress=lambda *now: told.append(now))
@@ -215,6 +240,19 @@ def test_other_settings_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"was begun with another tile \(64 instead of null\)"):
         run_many(find_pictures("plate", OUT), OUT, {"tile": 64})
     run_many(find_pictures("plate", OUT), OUT, {"tile": 64, "overwrite": True})
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"mode": "edges", "link": LinkOptions()}, "'edges' finds no objects, so none can be linked"),
+        ({"options": {"points_per_side": 0}}, "points_per_side"),
+    ],
+)
+def test_settings_that_fit_no_picture_are_refused_at_once(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        run_many(find_pictures("plate", OUT), OUT, settings)
+    assert not OUT.exists()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import tifffile
 import zarr
 from bright import spots
 from PIL import Image as pillow
+from test_plates import FIELDS, make_plate
 from test_resume import content
 from test_tiled import scattered
 
@@ -285,3 +286,11 @@ def test_a_batch_may_name_urls(server: Server) -> None:
     result = run_many(find_pictures("list.txt", Path("out")), Path("out"), {})
     assert [outcome.objects for outcome in result.outcomes] == [1, 1]
     assert len({outcome.output for outcome in result.outcomes}) == 2
+
+
+def test_a_plate_behind_a_url_is_all_its_fields(server: Server) -> None:
+    make_plate()
+    url = f"{server.url}/p.ome.zarr"
+    found = find_pictures(url, Path("out"))
+    assert [picture.path for picture in found] == [f"{url}/{field}" for field in FIELDS]
+    assert [outcome.objects for outcome in run_many(found, Path("out"), {}).outcomes] == [1, 2, 3]

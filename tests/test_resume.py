@@ -207,7 +207,7 @@ def test_a_job_killed_when_all_was_done_but_the_cleaning_is_finished(monkeypatch
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("napari_samscape.scaling.batch._note", die)  # the next that is called
+        patch.setattr("napari_samscape.scaling.batch.note", die)  # the next that is called
         with pytest.raises(Stop):
             run(JOB)
     assert work_folder("out.ome.zarr").exists()

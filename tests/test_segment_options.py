@@ -87,6 +87,14 @@ def test_all_of_them_reach_the_model_and_stand_in_the_json(seen: list[Any]) -> N
     assert done["options"] == json.loads(json.dumps(expected))
 
 
+def test_a_batch_takes_the_same_and_goes_on_only_with_the_same(seen: list[Any]) -> None:
+    assert samscape("batch", "cells.tif", "out", *arguments(GIVEN)).exit_code == 0
+    assert seen == [{name: value for name, (_, value) in GIVEN.items()}]
+    result = samscape("batch", "cells.tif", "out", *arguments(GIVEN), "--points-per-side", "8")
+    assert result.exit_code == 2
+    assert "was begun with another points_per_side (8 instead of 16)" in result.stderr
+
+
 def test_what_is_not_given_is_left_to_the_model(seen: list[Any]) -> None:
     samscape("segment", "cells.tif", "out.tif", "--pred-iou-thresh", "0.7")
     assert seen == [{"pred_iou_thresh": 0.7}]
@@ -123,7 +131,7 @@ def test_a_job_with_options_survives_json() -> None:
         (["--box-nms-thresh", "1.5"], "box_nms_thresh must be a number from 0 to 1"),
         (["--prompt-source", "magic"], "prompt_source must be one of 'auto', 'grid', 'dense'"),
         (["--point-grids", "none.json"], "none.json of --point-grids cannot be read: No such file"),
-        (["--point-grids", "cells.tif"], "cells.tif of --point-grids is no JSON"),
+        (["--point-grids", "cells.tif"], "cells.tif of --point-grids cannot be read: it is no text"),
         (["--point-grids", "points.json", "--crop-n-layers", "0"], "must hold 1 grids"),
         (["--mode", "edges", "--crop-n-layers", "1"], "no option 'crop_n_layers' here; there are points_per"),
         (

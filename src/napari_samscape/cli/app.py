@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -42,6 +42,28 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option(help="A name of `samscape models`, or a checkpoint's path.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+TILES, STACKS = "Large pictures", "Stacks"  # groups of --help
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        help="Longest side of a tile, in pixels. [default: what the model sees]", rich_help_panel=TILES
+    ),
+]
+Halo = Annotated[
+    int | None, typer.Option(help="How far tiles overlap into each other.", rich_help_panel=TILES)
+]
+ObjectSize = Annotated[
+    int | None,
+    typer.Option(help="Longest side of usual objects; the halo follows from it.", rich_help_panel=TILES),
+]
+Plane = Annotated[
+    str,
+    typer.Option(
+        metavar="xy|xz|yz",
+        help="Which slices of a volume are looked at; labels have the picture's axes.",
+        rich_help_panel=STACKS,
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Look at tiles in so many processes (extra dask).")
 ]
@@ -49,6 +71,14 @@ Scheduler = Annotated[
     str | None,
     typer.Option(
         metavar="tcp://…", help="Look at tiles on the workers of a dask scheduler; see docs/cluster.md."
+    ),
+]
+CacheFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Keep embeddings there, in half precision, and find those of before; auto is the user's own.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -76,6 +106,14 @@ def samscape(
     Exit codes: 0 fine, 2 bad input (one sentence on standard error says which), 1 anything unexpected, or a
     part of a picture that could not be read.
     """
+
+
+def say_what_failed(sentences: Sequence[str]) -> None:
+    """Print what could not be done; the exit code tells, too."""
+    for sentence in sentences:
+        typer.echo(f"samscape: {sentence}", err=True)
+    if sentences:
+        raise typer.Exit(NOT_ALL)
 
 
 def print_json(values: dict[str, Any]) -> None:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_samscape.cli.app import (
-    NOT_ALL,
     AsJson,
+    CacheFolder,
     Device,
+    Halo,
     Model,
+    ObjectSize,
+    Plane,
     Scheduler,
+    Tile,
     Workers,
     app,
     print_json,
     progress_bar,
+    say_what_failed,
 )
+from napari_samscape.cli.options import takes_options
 from napari_samscape.cli.segment import Nested
 
 if TYPE_CHECKING:
@@ -34,12 +40,14 @@ class PromptFreeMode(StrEnum):
 
 
 @app.command()
+@takes_options
 def batch(  # noqa: PLR0913  (a command's options are its parameters)
     pictures: Annotated[
         str,
         typer.Argument(
             metavar="MANIFEST|FOLDER|GLOB",
-            help="A .txt with one path a line, a .csv with a column picture, a folder, or a pattern.",
+            help="A .txt with one path a line, a .csv with a column picture, a folder, an OME-Zarr plate, "
+            "or a pattern.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for outputs and tables.")],
@@ -62,12 +70,17 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     thin: Annotated[
         bool, typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.")
     ] = True,
-    tile: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
-    halo: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
-    object_size: Annotated[int | None, typer.Option(help="As in `samscape segment`.")] = None,
+    tile: Tile = None,
+    halo: Halo = None,
+    object_size: ObjectSize = None,
+    plane: Plane = "xy",
     workers: Workers = None,
     scheduler: Scheduler = None,
+    cache: CacheFolder = None,
     as_json: AsJson = False,
+    *,
+    options: dict[str, Any],
+    link: Any,
 ) -> None:
     """Find objects in many pictures with the same settings, and list them in one table.
 
@@ -80,6 +93,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         samscape batch "slides/**/*.ome.zarr" cells/ --object-size 60 --table cells.parquet
 
         samscape batch pictures.csv labels/ --ending .tif --json
+
+        samscape batch "volumes/*.tif" nuclei/ --link --pred-iou-thresh 0.6
     """
     from napari_samscape.scaling.cluster import connected
     from napari_samscape.scaling.many import run_many
@@ -96,6 +111,10 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "tile": tile,
         "halo": halo,
         "object_size": object_size,
+        "options": options,
+        "link": link,
+        "plane": plane,
+        "cache": cache,
     }
     found = find_pictures(pictures, out)
     with connected(workers, scheduler) as cluster, progress_bar() as progress:
@@ -103,10 +122,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
             found, out, settings, ending=ending, table=table, progress=progress, cluster=cluster
         )
     print_json(result.to_json()) if as_json else print_result(result)
-    for sentence in result.sentences:
-        typer.echo(f"samscape: {sentence}", err=True)
-    if result.sentences:
-        raise typer.Exit(NOT_ALL)
+    say_what_failed(result.sentences)
 
 
 def print_result(result: BatchResult) -> None:

@@ -1,18 +1,19 @@
-"""The options of everything-mode on the command line: each of `EverythingOptions`, by the same name."""
+"""Options that commands share: all of `EverythingOptions`, by the same name, and how objects are linked."""
 
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from napari_samscape.errors import InputError
+from napari_samscape.cli.app import STACKS
 from napari_samscape.prediction.options import DENSE_DEFAULTS, PROMPT_SOURCES, EverythingOptions
+
+if TYPE_CHECKING:
+    from napari_samscape.scaling.link import LinkOptions
 
 PANEL = "How everything-mode looks"
 
@@ -42,17 +43,28 @@ HELP = {
 }
 _METAVARS = {"prompt_source": "|".join(PROMPT_SOURCES), "point_grids": "FILE.json"}
 
+#: How objects are followed through a stack: the option, its type, what ``--help`` shows and says.
+LINK: dict[str, tuple[Any, str | None, str]] = {
+    "link": (bool, None, "Follow objects through the slices of a stack; each of the others implies it."),
+    "link_axes": (str | None, "z|t|zt", "Along which axes. [default: all there are]"),
+    "link_iou": (float | None, None, "How alike an object is in two slices, at least. [default: 0.25]"),
+    "link_gap": (int | None, None, "How many slices in a row may miss it. [default: 1]"),
+    "link_extent": (int | None, None, "In how many slices it must be, else it is dropped. [default: 2]"),
+}
+_LINK_NAMES = {"link_axes": "axes", "link_iou": "min_iou", "link_gap": "max_gap", "link_extent": "min_extent"}
+
 
 def takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options; it gets those that the user has set, by name, as its last argument."""
+    """Give a command these options; its last arguments are what a `Job` calls ``options`` and ``link``."""
 
     @wraps(command)
     def taking(**values: Any) -> None:
         chosen = {name: values.pop(name) for name in HELP}
-        command(**values, options=read_options(chosen))
+        link = {name: values.pop(name) for name in LINK}
+        command(**values, options=read_options(chosen), link=read_link(link))
 
     signature = inspect.signature(command, eval_str=True)
-    own = [one for name, one in signature.parameters.items() if name != "options"]
+    own = [one for name, one in signature.parameters.items() if name not in ("options", "link")]
     parameters = [*own, *_parameters()]
     # Typer reads both.
     taking.__dict__["__signature__"] = signature.replace(parameters=parameters)
@@ -70,33 +82,54 @@ def read_options(values: dict[str, Any]) -> dict[str, Any]:
     """
     given = {name: value for name, value in values.items() if value is not None}
     if "point_grids" in given:
-        path = Path(given["point_grids"])
-        try:
-            given["point_grids"] = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"The file {path} of --point-grids cannot be read: {error.strerror}.") from error
-        except ValueError as error:
-            raise InputError(f"The file {path} of --point-grids is no JSON: {error}.") from error
+        from napari_samscape.io import read_json
+
+        path = given["point_grids"]
+        given["point_grids"] = read_json(path, f"The file {path} of --point-grids")
     return given
+
+
+def read_link(values: dict[str, Any]) -> LinkOptions | None:
+    """Make options of what is set; each is enough, without any nothing is linked.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
+    """
+    from napari_samscape.scaling.link import LinkOptions
+
+    given = {name: values[option] for option, name in _LINK_NAMES.items() if values[option] is not None}
+    return LinkOptions(**given) if values["link"] or given else None
 
 
 def _parameters() -> list[inspect.Parameter]:
     hints = get_type_hints(EverythingOptions)
     kinds = {bool: bool, int: int, float: float, float | None: float}
-    return [
-        inspect.Parameter(
+    links = [
+        _parameter(
             name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                kinds.get(hints[name], str) | None,
-                typer.Option(
-                    help=f"{text} {_default(name)}", metavar=_METAVARS.get(name), rich_help_panel=PANEL
-                ),
-            ],
+            kind,
+            typer.Option(f"--{name.replace('_', '-')}", metavar=shown, help=text, rich_help_panel=STACKS),
+        )
+        for name, (kind, shown, text) in LINK.items()
+    ]
+    looks = [
+        _parameter(
+            name,
+            kinds.get(hints[name], str) | None,
+            typer.Option(help=f"{text} {_default(name)}", metavar=_METAVARS.get(name), rich_help_panel=PANEL),
         )
         for name, text in HELP.items()
     ]
+    return [*links, *looks]
+
+
+def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:
+    default = False if kind is bool else None
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
 
 
 def _default(name: str) -> str:

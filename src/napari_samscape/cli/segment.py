@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_samscape.cli.app import (
-    NOT_ALL,
     AsJson,
+    CacheFolder,
     Device,
+    Halo,
     Model,
+    ObjectSize,
+    Plane,
     Scheduler,
+    Tile,
     Workers,
     app,
     print_json,
     progress_bar,
+    say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
 from napari_samscape.errors import InputError
@@ -25,7 +30,6 @@ if TYPE_CHECKING:
     from napari_samscape.io import BoxList
     from napari_samscape.prediction.types import Prompts
     from napari_samscape.scaling.job import Result
-    from napari_samscape.scaling.link import LinkOptions
 
 
 class Mode(StrEnum):
@@ -45,7 +49,7 @@ class Nested(StrEnum):
     wholes = "wholes"
 
 
-PROMPTS, OUTPUTS, TILES = "What to look for", "Outputs", "Large pictures"  # groups of --help
+PROMPTS, OUTPUTS = "What to look for", "Outputs"  # groups of --help
 
 
 @app.command()
@@ -123,39 +127,17 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         bool,
         typer.Option("--thin/--soft", help="Edges as lines of one pixel, or bands.", rich_help_panel=OUTPUTS),
     ] = True,
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            help="Longest side of a tile, in pixels. [default: what the model sees]", rich_help_panel=TILES
-        ),
-    ] = None,
-    halo: Annotated[
-        int | None, typer.Option(help="How far tiles overlap into each other.", rich_help_panel=TILES)
-    ] = None,
-    object_size: Annotated[
-        int | None,
-        typer.Option(help="Longest side of usual objects; the halo follows from it.", rich_help_panel=TILES),
-    ] = None,
-    link: Annotated[
-        bool, typer.Option("--link", help="Follow objects through the slices of a stack.")
-    ] = False,
-    link_axes: Annotated[
-        str | None, typer.Option(metavar="z|t|zt", help="Along which axes. [default: all there are]")
-    ] = None,
-    link_iou: Annotated[
-        float | None, typer.Option(help="How alike an object is in two slices, at least. [default: 0.25]")
-    ] = None,
-    link_gap: Annotated[
-        int | None, typer.Option(help="How many slices in a row may miss it. [default: 1]")
-    ] = None,
-    link_extent: Annotated[
-        int | None, typer.Option(help="In how many slices it must be, else it is dropped. [default: 2]")
-    ] = None,
+    tile: Tile = None,
+    halo: Halo = None,
+    object_size: ObjectSize = None,
+    plane: Plane = "xy",
     workers: Workers = None,
     scheduler: Scheduler = None,
+    cache: CacheFolder = None,
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
+    link: Any,
 ) -> None:
     """Find objects in a picture and write them as labels.
 
@@ -222,7 +204,9 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         halo=halo,
         object_size=object_size,
         options=options,
-        link=_link_options(link, min_iou=link_iou, max_gap=link_gap, min_extent=link_extent, axes=link_axes),
+        link=link,
+        plane=plane,
+        cache=cache,
         table=table,
     )
     with connected(workers, scheduler) as cluster, progress_bar() as progress:
@@ -231,10 +215,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         print_json(result.to_json())
     else:
         print_result(result)
-    for sentence in result.failed:
-        typer.echo(f"samscape: {sentence}", err=True)
-    if result.failed:
-        raise typer.Exit(NOT_ALL)
+    say_what_failed(result.failed)
 
 
 def print_result(result: Result) -> None:
@@ -279,14 +260,6 @@ def read_prompts(
     kinds = None if labels is None else sum(_numbers(labels, None, "--labels"), [])
     box = None if corners is None else corners[0]
     return (Prompts(points=_numbers(points, 2, "--points"), labels=kinds, box=box),)
-
-
-def _link_options(wanted: bool, **given: Any) -> LinkOptions | None:
-    """Make options of what is given, or none where nothing is."""
-    from napari_samscape.scaling.link import LinkOptions
-
-    said = {name: value for name, value in given.items() if value is not None}
-    return LinkOptions(**said) if wanted or said else None
 
 
 def _read_boxes(text: str, picture: str) -> BoxList:

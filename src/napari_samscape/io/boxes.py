@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.text import read_json, read_text
 
 BOX_ENDINGS = (".json", ".csv", ".geojson")
 CORNERS = ("y0", "x0", "y1", "x1")
@@ -52,18 +52,10 @@ def read_boxes(path: str | os.PathLike[str], picture: str | os.PathLike[str] = "
         the line or the feature.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"The boxes in {path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"The boxes in {path} cannot be read: it is no text.") from error
+    what = f"The boxes in {path}"
     if path.suffix.lower() == ".csv":
-        return _table(path, text)
-    try:
-        content: Any = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON file: {error}.") from error
+        return _table(path, read_text(path, what))
+    content = read_json(path, what)
     if isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature"):
         return _geojson(path, content.get("features", [content]))
     if isinstance(content, dict) and "annotations" in content:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from napari_samscape.errors import InputError
 from napari_samscape.io.remote import VanishedError
 
 AXES = "tczyx"
+#: How a volume may be cut into slices: the axis along which they lie, then their rows and columns.
+PLANES = {"xy": "zyx", "xz": "yzx", "yz": "xzy"}
 
 
 class DamagedError(InputError):
@@ -70,6 +72,11 @@ class Image:
         return str(self.path) if self.path else self.url or self.name
 
     @property
+    def where(self) -> str:
+        """What tells it from other pictures: its whole path, or URL, or else its name."""
+        return str(self.path.resolve()) if self.path else self.url or self.name
+
+    @property
     def data(self) -> Any:
         """The lazy array of full resolution."""
         return self.levels[0]
@@ -113,6 +120,37 @@ class Image:
     def label_units(self) -> tuple[str | None, ...]:
         """Units along ``label_axes``."""
         return tuple(self.units[self.axes.index(axis)] for axis in self.label_axes)
+
+    def sliced(self, plane: str = "xy") -> Image:
+        """See a volume as slices of another plane, which the view calls z, y and x; nothing is read.
+
+        Parameters
+        ----------
+        plane : {"xy", "xz", "yz"}
+            See `PLANES`.
+
+        Returns
+        -------
+        Image
+            Of the same arrays, pixel sizes and units.
+
+        Raises
+        ------
+        InputError
+            If there is no such plane, or no axis z.
+
+        Examples
+        --------
+        >>> Image((np.zeros((5, 6, 7)),), "zyx").sliced("xz").label_shape
+        (6, 5, 7)
+        """
+        if plane not in PLANES:
+            raise InputError(f"There is no plane '{plane}'; there are {', '.join(PLANES)}.")
+        if plane == "xy":
+            return self
+        if "z" not in self.axes:
+            raise InputError(f"{self} has no axis z, so its only plane is xy, not {plane}.")
+        return replace(self, axes=self.axes.translate(str.maketrans(PLANES[plane], "zyx")))
 
     def plane(  # noqa: PLR0913  (where to look along each axis)
         self,

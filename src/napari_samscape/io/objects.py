@@ -22,7 +22,8 @@ from napari_samscape.errors import InputError
 from napari_samscape.io.image import Image
 from napari_samscape.io.pyramid import ATTRIBUTE
 from napari_samscape.io.rle import decode_crop, encode_crop
-from napari_samscape.io.write import check_output, replacing
+from napari_samscape.io.text import read_json, replacing_text
+from napari_samscape.io.write import check_output
 
 OBJECT_ENDINGS = (".json", ".csv", ".geojson")
 #: COCO's name for what has no class; each annotation needs one there.
@@ -119,10 +120,7 @@ def write_objects(
         ".csv": _write_table,
         ".geojson": _write_geojson,
     }[path.suffix.lower()]
-    with (
-        replacing(path, overwrite) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
+    with replacing_text(path, overwrite) as file:
         write(file, rows, like, about or {})
     return path
 
@@ -145,12 +143,7 @@ def read_objects(path: str | os.PathLike[str]) -> list[ObjectRow]:
     InputError
         If the file cannot be read, is no COCO file, or holds masks that are not run lengths.
     """
-    try:
-        content: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"The objects in {path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON file: {error}.") from error
+    content = read_json(path, f"The objects in {path}")
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
         raise InputError(f"{path} is no COCO file of objects: it lacks a list 'annotations'.")
     rows, images, names = [], _by_id(content.get("images")), _by_id(content.get("categories"))

@@ -65,7 +65,7 @@ class Pyramid:
         dtype : type
             Of whole numbers for labels, of real ones for a map.
         chunks : tuple of int
-            (y, x), of all levels; other axes have chunks of one.
+            Along the last axes, of all levels: (y, x) or (z, y, x); others have chunks of one.
         """
         dtype = np.dtype(dtype)
         shape, steps = like.label_shape, [1]
@@ -74,12 +74,12 @@ class Pyramid:
         ome = _metadata(path, like, steps, dtype.kind != "f")
         group = zarr.open_group(path, mode="w-", zarr_format=3, attributes={"ome": ome})
         for level, step in enumerate(steps):
-            sides = tuple(-(-side // step) for side in shape[-2:])
+            size = (*shape[:-2], *(-(-side // step) for side in shape[-2:]))
             group.create_array(
                 str(level),
-                shape=(*shape[:-2], *sides),
+                shape=size,
                 dtype=dtype,
-                chunks=(1,) * (len(shape) - 2) + tuple(map(min, chunks, sides)),
+                chunks=(1,) * (len(size) - len(chunks)) + tuple(map(min, chunks, size[-len(chunks) :])),
                 dimension_names=tuple(like.label_axes),
             )
         return cls(path)

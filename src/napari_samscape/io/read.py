@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,28 +18,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import ome_zarr_models.v04.image as ome04
-import ome_zarr_models.v05.image as ome05
 import tifffile
 import zarr
 from numpy.typing import ArrayLike
 from PIL import Image as pillow
 from PIL import UnidentifiedImageError
-from pydantic import ValidationError
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.contiguous import contiguous_tiff
 from napari_samscape.io.image import AXES, Image
-from napari_samscape.io.remote import VanishedError, is_url, open_remote_file, remote_store
+from napari_samscape.io.ome import open_zarr
+from napari_samscape.io.remote import VanishedError, is_url, open_remote_file
+from napari_samscape.io.sources import READS, guessed_axes, name_of, place_of, reason_of
 
-READS = "PNG, JPEG, BMP, GIF, WebP, PPM, JPEG 2000, TIFF, Zarr and OME-Zarr are read"
 # Named, because some of Pillow's readers start other programs (Ghostscript).
 PICTURES = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "JPEG2000"]
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # What tifffile logs when a file ends before its pages do; other remarks of its are harmless.
 SIGNS_OF_DAMAGE = ("invalid page offset", "corrupted file")
-# Beyond this many, the last axis of an array without names is not taken for channels.
-MOST_CHANNELS = 5
 _pillow_lock = threading.Lock()
 
 
@@ -85,7 +80,7 @@ def open_image(source: str | os.PathLike[str] | ArrayLike | Image, *, axes: str 
 def _open_path(path: Path, axes: str | None) -> Image:
     try:
         if path.is_dir():
-            return _open_zarr(path, axes)
+            return open_zarr(path, axes)
         if not path.exists():
             raise InputError(f"There is no file {path}.")
         if not path.is_file():
@@ -95,7 +90,7 @@ def _open_path(path: Path, axes: str | None) -> Image:
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} cannot be opened: {_reason(error)}.") from error
+        raise InputError(f"{path} cannot be opened: {reason_of(error)}.") from error
     if not start:
         raise InputError(f"{path} is empty (0 bytes).")
     if start in TIFF_STARTS:
@@ -105,7 +100,7 @@ def _open_path(path: Path, axes: str | None) -> Image:
 
 def _open_url(url: str, axes: str | None) -> Image:
     if any(part.lower().endswith(".zarr") for part in urlsplit(url).path.split("/")):
-        return _open_zarr(url, axes)
+        return open_zarr(url, axes)
     file = open_remote_file(url)
     start = file.read(4)
     file.seek(0)
@@ -132,19 +127,7 @@ def _open_array(source: Any, axes: str | None) -> Image:
     if any(smaller >= larger for larger, smaller in zip(sizes, sizes[1:], strict=False)):
         raise InputError("A list of arrays must be a pyramid, each level smaller than the one before it.")
     name = getattr(source, "basename", None) or "The array"
-    return Image(levels, axes or _guessed_axes(levels[0].shape, str(name)), name=str(name))
-
-
-def _guessed_axes(shape: tuple[int, ...], name: str) -> str:
-    """Name the dimensions of an array that does not; the rule is in `open_image`."""
-    if not 2 <= len(shape) <= 5:
-        raise InputError(
-            f"{name} has {len(shape)} dimension(s), its shape is {tuple(shape)}; 2 to 5 are read."
-        )
-    last_is_channels = len(shape) > 2 and shape[-1] <= MOST_CHANNELS and shape[-1] < min(shape[-3:-1])
-    if last_is_channels:
-        return "tzyxc"[5 - len(shape) :]
-    return "".join(axis for axis in AXES if axis in "ctzyx"[5 - len(shape) :])
+    return Image(levels, axes or guessed_axes(levels[0].shape, str(name)), name=str(name))
 
 
 # Pictures that Pillow reads ----------------------------------------------------------------------------
@@ -163,9 +146,9 @@ def _open_picture(
         raise InputError(f"{path} is no image of a known kind; {READS}.") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise InputError(
-            f"{path} cannot be read, it may be truncated or damaged: {_reason(error)}."
+            f"{path} cannot be read, it may be truncated or damaged: {reason_of(error)}."
         ) from error
-    return Image((pixels,), axes or "yxc"[: pixels.ndim], name=_name(path), **_place(path))
+    return Image((pixels,), axes or "yxc"[: pixels.ndim], name=name_of(path), **place_of(path))
 
 
 def _without_palette(picture: pillow.Image) -> pillow.Image:
@@ -197,7 +180,7 @@ def _open_tiff(path: Path | str, axes: str | None, remote: Any = None) -> Image:
             file = tifffile.TiffFile(remote or path)
         except Exception as error:
             raise InputError(
-                f"{path} cannot be read, it may be truncated or damaged: {_reason(error)}."
+                f"{path} cannot be read, it may be truncated or damaged: {reason_of(error)}."
             ) from error
         try:
             if not len(file.pages):
@@ -222,7 +205,7 @@ def _open_tiff(path: Path | str, axes: str | None, remote: Any = None) -> Image:
         except Exception as error:
             file.close()
             raise InputError(
-                f"{path} cannot be read, it may be truncated or damaged: {_reason(error)}."
+                f"{path} cannot be read, it may be truncated or damaged: {reason_of(error)}."
             ) from error
         if plain is None:
             # The arrays read from the open file; it is closed when the last of them is gone.
@@ -237,8 +220,8 @@ def _open_tiff(path: Path | str, axes: str | None, remote: Any = None) -> Image:
         axes,
         scale=tuple(scale.get(axis, 1.0) for axis in axes),
         units=tuple(units.get(axis) for axis in axes),
-        name=_name(path),
-        **_place(path),
+        name=name_of(path),
+        **place_of(path),
     )
 
 
@@ -307,90 +290,3 @@ def _complaints() -> Iterator[list[str]]:
         yield found
     finally:
         logger.removeFilter(collector)
-
-
-# Zarr --------------------------------------------------------------------------------------------------
-
-
-def _open_zarr(path: Path | str, axes: str | None) -> Image:
-    try:
-        node = zarr.open(path if isinstance(path, Path) else remote_store(path), mode="r")
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"The folder {path} is no Zarr store; {READS}.") from error
-    except Exception as error:
-        raise InputError(f"{path} is a damaged Zarr store: {_reason(error)}.") from error
-    if isinstance(node, zarr.Array):
-        names = getattr(node.metadata, "dimension_names", None) or ()
-        named = "".join(name or "?" for name in names)
-        axes = axes or (named if named and set(named) <= set(AXES) else _guessed_axes(node.shape, str(path)))
-        return Image((node,), axes, name=_name(path), **_place(path))
-    return _open_ome_zarr(path, node)
-
-
-def _open_ome_zarr(path: Path | str, group: zarr.Group) -> Image:
-    """Open the first multiscale of an OME-Zarr group.
-
-    Only the group's own metadata are validated: labels and tables next to the picture may be what they like.
-    """
-    attributes: Any = group.attrs.asdict()
-    version = ome05 if "ome" in attributes else ome04
-    attributes = attributes.get("ome", attributes)
-    if "multiscales" not in attributes:
-        inside = _inside(path)
-        hint = f"give one that is inside it ({', '.join(inside[:5])})" if inside else "it is empty"
-        hint = hint if isinstance(path, Path) else "give one that is inside it"
-        raise InputError(f"{path} is a Zarr group but no OME-Zarr image; {hint}.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            multiscale = version.ImageAttrs.model_validate(attributes).multiscales[0]
-        levels = tuple(group[level.path] for level in multiscale.datasets)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        reason = f"{where}: {error.errors()[0]['msg']}"
-        raise InputError(f"{path} has metadata that are not OME-Zarr 0.4 or 0.5 ({reason}).") from error
-    except KeyError as error:
-        raise InputError(f"{path} is a damaged OME-Zarr image: the array {error} is missing.") from error
-    if not all(isinstance(level, zarr.Array) for level in levels):
-        raise InputError(f"{path} is a damaged OME-Zarr image: a level is no array.")
-    overall = _scale_of(multiscale.coordinateTransformations, len(multiscale.axes))
-    own = _scale_of(multiscale.datasets[0].coordinateTransformations, len(multiscale.axes))
-    return Image(
-        levels,
-        "".join(str(axis.name).lower()[:1] for axis in multiscale.axes),
-        scale=tuple(a * b for a, b in zip(overall, own, strict=True)),
-        units=tuple(None if axis.unit is None else str(axis.unit) for axis in multiscale.axes),
-        name=_name(path),
-        **_place(path),
-    )
-
-
-def _inside(path: Path | str) -> list[str]:
-    return sorted(child.name for child in path.iterdir() if child.is_dir()) if isinstance(path, Path) else []
-
-
-def _scale_of(transforms: Any, ndim: int) -> list[float]:
-    """The factors of the scale transform, ones where there is none in the metadata themselves."""
-    for transform in transforms or ():
-        if transform.type == "scale" and getattr(transform, "scale", None):
-            return [float(factor) for factor in transform.scale]
-    return [1.0] * ndim
-
-
-def _place(path: Path | str) -> dict[str, Any]:
-    return {"path": path} if isinstance(path, Path) else {"url": path}
-
-
-def _name(path: Path | str) -> str:
-    """The file's name without its endings: 'cells' for 'cells.ome.zarr'."""
-    path = path.resolve() if isinstance(path, Path) else Path(urlsplit(path).path)
-    stem = Path(path.name).stem
-    return stem.removesuffix(".ome") or path.name
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of what went wrong, without a full stop."""
-    text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.text import replacing_text
 from napari_samscape.io.write import check_output, replacing
 
 TABLE_ENDINGS = (".csv", ".parquet")
-WHOLE = ("id", "t", "z", "y0", "x0", "y1", "x1", "area")
 REAL = ("predicted_iou", "stability", "score")
 
 
@@ -26,9 +26,9 @@ class TableRow:
     ----------
     id : int
     plane : tuple of int
-        Where it lies along t and z, as far as the label image has these axes.
+        Where it lies along t and along the slices' axis (z), as far as the label image has these axes.
     box : tuple of int
-        (y0, x0, y1, x1), half open.
+        First row and column (y0, x0), and those after the last (y1, x1).
     area : int
         Its pixels.
     scores : tuple of float
@@ -52,7 +52,9 @@ def write_table(path: str | os.PathLike[str], rows: Iterable[TableRow], axes: st
         score; a value that is unknown or that the picture does not have is empty.
     rows : iterable of TableRow
     axes : str
-        Of the label image.
+        Of the label image: t, where there is one, the slices' axis, their rows, their columns. Where slices
+        are not planes (y, x), columns are called after the axes they are about: t, y, z0, x0, z1, x1 for
+        "yzx".
 
     Returns
     -------
@@ -64,18 +66,27 @@ def write_table(path: str | os.PathLike[str], rows: Iterable[TableRow], axes: st
     InputError
         As `check_output`.
     """
+    whole = _whole(axes)
     path = check_output(path, endings=(".csv",), overwrite=True)
-    with replacing(path, True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing_text(path, True) as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow((*WHOLE, *REAL))
+        table.writerow((*whole, *REAL))
         for row in rows:
             place = dict(zip(axes[:-2], row.plane, strict=True))
             scores = ("" if math.isnan(score) else f"{score:.6g}" for score in row.scores)
-            table.writerow((row.id, place.get("t"), place.get("z"), *row.box, row.area, *scores))
+            where = (place.get(axis) for axis in whole[1:3])
+            table.writerow((row.id, *where, *row.box, row.area, *scores))
     return path
 
 
-def join_tables(path: str | os.PathLike[str], tables: Iterable[tuple[str, Path]]) -> Path:
+def _whole(axes: str) -> tuple[str, ...]:
+    """What the columns of whole numbers are called."""
+    rows, columns = axes[-2], axes[-1]
+    along = next(axis for axis in "zyx" if axis not in (rows, columns))
+    return ("id", "t", along, f"{rows}0", f"{columns}0", f"{rows}1", f"{columns}1", "area")
+
+
+def join_tables(path: str | os.PathLike[str], tables: Iterable[tuple[str, Path]], axes: str = "yx") -> Path:
     """Join the tables of many pictures, with a first column that says which; a file there is replaced.
 
     Parameters
@@ -84,6 +95,8 @@ def join_tables(path: str | os.PathLike[str], tables: Iterable[tuple[str, Path]]
         It ends in ``.csv`` or ``.parquet``.
     tables : iterable of (name, path)
         What to call each picture, and its table, as `write_table` makes it. One at a time is read.
+    axes : str
+        Of slices, as in `write_table`.
 
     Returns
     -------
@@ -96,16 +109,13 @@ def join_tables(path: str | os.PathLike[str], tables: Iterable[tuple[str, Path]]
         As `check_output` and `check_table`; or if a table cannot be read.
     """
     path = check_table(path)
+    if path.suffix.lower() == ".csv":
+        _join(path, tables, axes)
+        return path
     with replacing(path, True) as temporary:
         joined = temporary.with_suffix(".csv")
-        with joined.open("w", encoding="utf-8", newline="") as file:
-            out = csv.writer(file, lineterminator="\n")
-            out.writerow(("picture", *WHOLE, *REAL))
-            for name, table in tables:
-                with table.open(encoding="utf-8", newline="") as lines:
-                    out.writerows((name, *row) for row in list(csv.reader(lines))[1:])
-        if joined != temporary:
-            _to_parquet(joined, temporary)
+        _join(joined, tables, axes)
+        _to_parquet(joined, temporary, axes)
     return path
 
 
@@ -128,14 +138,23 @@ def check_table(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _to_parquet(source: Path, path: Path) -> None:
+def _join(path: Path, tables: Iterable[tuple[str, Path]], axes: str) -> None:
+    with replacing_text(path, True) as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(("picture", *_whole(axes), *REAL))
+        for name, table in tables:
+            with table.open(encoding="utf-8", newline="") as lines:
+                out.writerows((name, *row) for row in list(csv.reader(lines))[1:])
+
+
+def _to_parquet(source: Path, path: Path, axes: str) -> None:
     """Turn a joined CSV into Parquet, block by block."""
     import pyarrow as arrow
     import pyarrow.csv
     import pyarrow.parquet
 
     columns: list[tuple[str, Any]] = [("picture", arrow.string())]
-    columns += [(name, arrow.int64()) for name in WHOLE] + [(name, arrow.float64()) for name in REAL]
+    columns += [(name, arrow.int64()) for name in _whole(axes)] + [(name, arrow.float64()) for name in REAL]
     schema = arrow.schema(columns)
     options = pyarrow.csv.ConvertOptions(column_types=schema)
     with (

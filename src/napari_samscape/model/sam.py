@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +52,10 @@ class PromptTensors:
     masks: Tensor | None = None  # (b, 1, h, w) logits
 
 
+#: Gives what an encoder makes of a picture (y, x, 3) of uint8: as it was kept, or by calling it.
+Recall = Callable[[Any, Callable[[], Encoded]], Encoded]
+
+
 class Sam(nn.Module):
     """A Segment Anything model.
 
@@ -69,6 +75,8 @@ class Sam(nn.Module):
     magnifies : float
         How many pixels wide a picture's pixel may be shown to look closer. Above 1 for `nano` only, which was
         trained so; for others it has not been measured, and their encoders take seconds.
+    recall : callable or None
+        Asked for the encoding of each picture, so that it need not be made twice; see `Recall`.
     """
 
     def __init__(
@@ -84,6 +92,7 @@ class Sam(nn.Module):
         self.digest = ""
         self.precision = torch.float32
         self.magnifies = 2.0 if isinstance(image_encoder, NanoEncoder) else 1.0
+        self.recall: Recall | None = None
 
     @property
     def device(self) -> torch.device:

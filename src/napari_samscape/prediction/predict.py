@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from napari_samscape.errors import InputError
 from napari_samscape.model.prompt_encoder import FOREGROUND
 from napari_samscape.model.sam import MULTI, SINGLE, Encoded, PromptTensors
-from napari_samscape.prediction.image import Limits, to_input, to_rgb
+from napari_samscape.prediction.image import Limits, shown_shape, to_input, to_rgb
 from napari_samscape.prediction.types import Embedding, Masks, Prompts
 
 if TYPE_CHECKING:
@@ -47,9 +48,10 @@ def embed(model: Sam, pixels: NDArray[Any], *, limits: Limits | None = None) -> 
         If this is no two-dimensional picture.
     """
     rgb = to_rgb(pixels, limits)
-    tensor, input_shape = to_input(rgb, model)
-    encoded = model.encode(tensor)
     image_shape = (rgb.shape[0], rgb.shape[1])
+    input_shape = shown_shape(image_shape, model.image_size)
+    encode = partial(_encode, model, rgb)
+    encoded = encode() if model.recall is None else model.recall(rgb, encode)
     return Embedding(encoded.features, image_shape, input_shape, encoded.skips, encoded.dense)
 
 
@@ -174,6 +176,10 @@ def upscale(logits: Tensor, embedding: Embedding, model: Sam) -> Tensor:
     if embedding.image_shape != embedding.input_shape:
         shown = F.interpolate(shown, embedding.image_shape, mode="bilinear", align_corners=False)
     return shown.unflatten(0, logits.shape[:2])[:, :, 0]
+
+
+def _encode(model: Sam, rgb: NDArray[np.uint8]) -> Encoded:
+    return model.encode(to_input(rgb, model)[0])
 
 
 def _encoded(embedding: Embedding) -> Encoded:

@@ -21,11 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import (
-    OBJECT_ENDINGS,
-    DamagedError,
+    PLANES,
     Image,
     Pyramid,
-    check_output,
     move_into_place,
     open_image,
     read_about,
@@ -37,17 +35,20 @@ from napari_samscape.io import (
 from napari_samscape.prediction.detections import Detector
 from napari_samscape.prediction.detectors import load_detector
 from napari_samscape.prediction.types import Prompts
+from napari_samscape.scaling.checks import check_outputs, check_prompts
 from napari_samscape.scaling.engine import Progress
 from napari_samscape.scaling.job import Job, Result
 from napari_samscape.scaling.link import LinkOptions
 from napari_samscape.scaling.links import Linking, StoreInMemory, check_link
+from napari_samscape.scaling.memory import using
 from napari_samscape.scaling.modes import Asked, Boxes, Options, check_mode
 from napari_samscape.scaling.objects import Account
 from napari_samscape.scaling.overlay import draw_overlay
-from napari_samscape.scaling.picture import Overview, look_over, missing_chunks
+from napari_samscape.scaling.picture import Overview, look_over
 from napari_samscape.scaling.pieces import Pieces, PiecesInMemory, disk_trouble
+from napari_samscape.scaling.remarks import note, sentence
 from napari_samscape.scaling.task import Task, Wish, make_task
-from napari_samscape.scaling.tiles import TileOptions, chunks_for
+from napari_samscape.scaling.tiles import TileOptions
 from napari_samscape.scaling.work import Work, first_difference, work_folder, work_on
 
 if TYPE_CHECKING:
@@ -57,9 +58,6 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Result", "run", "segment"]
 
 Load = Callable[[Job, Progress | None], "Sam"]
-#: TIFF and PNG are made in memory: pictures of more pixels need an OME-Zarr.
-MOST_PIXELS_IN_MEMORY = 2**29
-LONGEST_CHUNK = 1024
 
 
 def segment(  # noqa: PLR0913  (the public face of all modes)
@@ -73,6 +71,8 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     options: Options | None = None,
     tiles: TileOptions | None = None,
     link: LinkOptions | None = None,
+    plane: str = "xy",
+    cache: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
     """Find the objects of a picture of any number of planes; the labels are in memory, the picture is not.
@@ -99,6 +99,11 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
         How large planes are cut up; chosen where left out.
     link : LinkOptions, optional
         Follow objects through the stack; see `napari_samscape.scaling.link`.
+    plane : {"xy", "xz", "yz"}
+        Which slices of a volume are looked at, and what the tiles are of; the labels have the picture's axes.
+        Links along "z" go from slice to slice.
+    cache : path, optional
+        A folder where embeddings are kept and found, or "auto"; see `napari_samscape.scaling.cache`.
     progress : callable, optional
         Called as ``progress(done, total, text)``; raising from it cancels.
 
@@ -124,13 +129,15 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     mode = mode or ("prompts" if each else "boxes" if boxed else "everything")
     asked = Asked(each, boxes, detector=detector, options=options)
     check_mode(mode, asked)
-    _check_prompts(image, asked)
-    check_link(mode, image.stacked, link)
+    slices = image.sliced(plane)
+    check_prompts(slices, asked)
+    check_link(mode, slices.stacked, link)
     linking = None if link is None else Linking(link, StoreInMemory())
-    wish = Wish(mode, asked, tiles or TileOptions(), linking=linking)
-    task = make_task(image, wish, model, look_over(image).limits, _in_memory(), progress)
-    for error in task.look().values():
-        raise error
+    wish = Wish(mode, asked, tiles or TileOptions(), linking=linking, plane=plane)
+    with using(cache, image.where) as remember:
+        task = make_task(image, wish, remember(model), look_over(image).limits, _in_memory(), progress)
+        for error in task.look().values():
+            raise error
     out = np.zeros(image.label_shape, task.dtype)
     writer = task.writer(out)
     for number, step in enumerate(task.steps(writer), start=1):
@@ -191,12 +198,12 @@ def run(
     image = open_image(job.image)
     made: dict[str, Any] = read_about(job.output) or {}
     replaces = job.overwrite or "settings" in made
-    _check_outputs(job, image, replaces)
-    _check_prompts(image, job.asked)
-    check_link(job.mode, image.stacked, job.link)
+    slices = image.sliced(job.plane)
+    check_outputs(job, image, replaces)
+    check_prompts(slices, job.asked)
+    check_link(job.mode, slices.stacked, job.link)
     overview = look_over(image)
-    where = image.url or str(Path(job.image).resolve())
-    settings = job.settings | {"image": where, "picture": overview.signature[:16]}
+    settings = job.settings | {"image": image.where, "picture": overview.signature[:16]}
     asked, account = job.asked, None
     if job.detector is not None:
         asked = replace(asked, detector=load_detector(job.detector))
@@ -212,22 +219,22 @@ def run(
         beside = [path for path in (job.objects, job.table) if path is not None]
         if not made["failed"] and all(Path(path).exists() for path in beside):
             return _finished(job, image, overview, made)
-    with work_on(job.output, job.overwrite) as work:
+    with work_on(job.output, job.overwrite) as work, using(job.cache, image.where) as remember:
         work.agree(settings)
         model = model or load(job, progress)
         digest = getattr(model, "digest", None)
         work.agree({"model_sha256": digest, "version": _version()})
         start = time.perf_counter()
         linking = None if job.link is None else Linking(job.link, work.links)
-        wish = Wish(job.mode, asked, job.tiles, account, linking)
+        wish = Wish(job.mode, asked, job.tiles, account, linking, job.plane)
         # Masks that overlap are in no piece, so objects one by one want all of them found in one go.
         pieces = work.pieces if account is None else _in_memory()
-        task = make_task(image, wish, model, overview.limits, pieces, progress)
+        task = make_task(image, wish, remember(model), overview.limits, pieces, progress)
         if cluster is None or account is not None:
             damaged = task.look()
         else:
             damaged = cluster.look(task, cluster.order(job, overview.limits, work.folder / "pieces", digest))
-        failed = [_sentence(task, place, error) for place, error in damaged.items()]
+        failed = [sentence(task, place, error) for place, error in damaged.items()]
         about = {
             "version": _version(),
             "model_sha256": digest,
@@ -240,13 +247,13 @@ def run(
         if account is not None and job.objects is not None:
             write_objects(job.objects, account.rows(), like=image, about=about, overwrite=replaces)
         if job.table is not None:
-            write_table(job.table, task.measured(), image.label_axes)
-        note = _note(task, objects, failed)
+            write_table(job.table, task.measured(), image.label_axes.replace("zyx", PLANES[job.plane]))
+        said = note(task, objects, failed)
         work.is_finished = not failed
     if job.overlay is not None:
         draw_overlay(job, image, overview, replaces)
     seconds = round(time.perf_counter() - start, 3)
-    return replace(_result(job, image, about, objects), device=str(model.device), seconds=seconds, note=note)
+    return replace(_result(job, image, about, objects), device=str(model.device), seconds=seconds, note=said)
 
 
 def _write(task: Task, work: Work, about: dict[str, Any], replaces: bool) -> int | None:
@@ -256,7 +263,7 @@ def _write(task: Task, work: Work, about: dict[str, Any], replaces: bool) -> int
     if done == 0:
         shutil.rmtree(work.result, ignore_errors=True)
         with disk_trouble(path):
-            Pyramid.create(work.result, task.image, task.dtype, chunks_for(task.tiling, LONGEST_CHUNK))
+            Pyramid.create(work.result, task.image, task.dtype, task.chunks)
     for unfinished in work.result.rglob("*.partial"):  # chunks that Zarr was writing when it was killed
         unfinished.unlink()
     pyramid = Pyramid(work.result)
@@ -297,7 +304,7 @@ def _result(job: Job, image: Image, about: dict[str, Any], objects: int | None) 
         output=job.output,
         overlay=job.overlay,
         objects=objects,
-        planes=int(np.prod(image.label_shape[:-2])),
+        planes=int(np.prod(image.sliced(job.plane).label_shape[:-2])),
         tiles=about["tiles"],
         shape=image.label_shape,
         seconds=0.0,
@@ -314,64 +321,6 @@ def _in_memory() -> Callable[[int], Pieces]:
     """Places for the pieces of each plane."""
     places: dict[int, Pieces] = defaultdict(PiecesInMemory)
     return places.__getitem__
-
-
-def _check_outputs(job: Job, image: Image, overwrite: bool) -> None:
-    path = check_output(job.output, source=image, overwrite=overwrite)
-    if job.overlay is not None:
-        check_output(job.overlay, endings=(".png",), source=image, overwrite=overwrite)
-        if Path(job.overlay).resolve() == path.resolve():
-            raise InputError(f"The labels and the overlay cannot both go to {job.output}.")
-    if job.objects is not None:
-        check_output(job.objects, endings=OBJECT_ENDINGS, source=image, overwrite=overwrite)
-    if job.table is not None:
-        check_output(job.table, endings=(".csv",), source=image, overwrite=overwrite)
-    if path.suffix.lower() == ".zarr":
-        return
-    if path.suffix.lower() == ".png" and np.prod(image.label_shape[:-2]) > 1:
-        raise InputError(f"A PNG holds one plane, but {image} has several; use .ome.zarr or .tif.")
-    if np.prod(image.label_shape) > MOST_PIXELS_IN_MEMORY:
-        raise InputError(f"{image} is too large for a {path.suffix} of its labels; use .ome.zarr.")
-
-
-def _check_prompts(image: Image, asked: Asked) -> None:
-    if (asked.prompts or len(asked.boxes)) and int(np.prod(image.label_shape[:-2])) > 1:
-        sizes = ", ".join(f"{axis}={image.sizes[axis]}" for axis in image.label_axes[:-2])
-        raise InputError(f"Prompts are about one plane, but {image} has several ({sizes}).")
-    for prompt in asked.prompts:
-        prompt.check_inside((image.sizes["y"], image.sizes["x"]))
-
-
-def _sentence(task: Task, place: tuple[int, ...], error: DamagedError) -> str:
-    rows, columns = task.tiling[place[-2:]].core
-    key = "/".join(map(str, place))
-    where = f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"
-    return f"tile {key} ({where}): {error}"
-
-
-def _note(task: Task, objects: int | None, failed: list[str]) -> str | None:
-    """What there is to say besides the labels."""
-    said = []
-    if failed:
-        said.append(
-            f"{len(failed)} of {task.report.tiles} tiles could not be read and hold nothing; "
-            "start again to try them once more."
-        )
-    missing = missing_chunks(task.image)
-    if missing is not None:
-        said.append(missing)
-    what = "edges" if task.mode.gives_map else "objects"
-    notes = list(task.notes()) if not objects or task.mode.needs == "boxes" else []
-    empty = [number for note in notes for number in note.empty]
-    if notes and all(note.constant for note in notes):
-        said.append(f"The picture is constant, so there are no {what}.")
-    elif task.mode.needs == "boxes" and empty:
-        numbers = ", ".join(map(str, empty[:20])) + (", ..." if len(empty) > 20 else "")
-        count = sum(note.count for note in notes)
-        said.append(f"{len(empty)} of {count} boxes lie outside the picture or are empty: {numbers}.")
-    elif notes and not objects and not any(note.highest for note in notes):
-        said.append(f"No {what} were found.")
-    return " ".join(said) or None
 
 
 def _version() -> str:

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError, open_image
+from napari_samscape.scaling.cache import cache_folder
 from napari_samscape.scaling.engine import Plane, look_at_tile
 from napari_samscape.scaling.job import Job
+from napari_samscape.scaling.memory import remembering
 from napari_samscape.scaling.pieces import PiecesInFolder
 from napari_samscape.scaling.task import Task, Wish, make_task
 from napari_samscape.scaling.tiles import Index
@@ -82,7 +84,8 @@ class Cluster:
         """Make what a worker needs to know, with paths that are the same wherever it runs."""
         image = job.image if "://" in job.image else os.path.abspath(job.image)
         name = os.path.abspath(job.model) if Path(job.model).exists() else job.model
-        plain = replace(job, image=image, model=name, output=os.path.abspath(job.output))
+        cache = None if job.cache is None else str(cache_folder(job.cache))
+        plain = replace(job, image=image, model=name, output=os.path.abspath(job.output), cache=cache)
         return Order(uuid.uuid4().hex, plain, limits, os.path.abspath(pieces), digest)
 
     def look(self, task: Task, order: Order) -> dict[Index, DamagedError]:
@@ -186,9 +189,12 @@ def _task(order: Order) -> Task:
     model = _model(job.model, job.device)
     if getattr(model, "digest", None) != order.digest:
         raise InputError(f"A worker has other weights under the name {job.model} than where the job started.")
-    wish = Wish(job.mode, job.asked, job.tiles)
+    picture = open_image(job.image)
+    if job.cache is not None:
+        model = remembering(model, job.cache, picture.where)
+    wish = Wish(job.mode, job.asked, job.tiles, plane=job.plane)
     places = lambda plane: PiecesInFolder(folder / str(plane))  # noqa: E731
-    return make_task(open_image(job.image), wish, model, order.limits, places, None)
+    return make_task(picture, wish, model, order.limits, places, None)
 
 
 @lru_cache(maxsize=1)

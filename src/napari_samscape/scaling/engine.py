@@ -84,14 +84,14 @@ def look_at_tiles(
 def look_at_tile(plane: Plane, tile: Tile, segment: Segment) -> DamagedError | None:
     """Look at one tile and keep what was found; gives the error if it cannot be read."""
     try:
-        pixels = _read(plane.array, tile)
+        pixels = read_tile(plane.array, tile)
     except DamagedError as error:
         return error
     plane.pieces.save(tile.index, piece_of(segment(pixels, tile.origin), tile, plane.tiling))
     return None
 
 
-def _read(array: Any, tile: Tile) -> NDArray[Any]:
+def read_tile(array: Any, tile: Tile) -> NDArray[Any]:
     """The pixels of a tile; where only its halo cannot be read, nothing (0) is seen there."""
     try:
         return np.asarray(array[tile.outer])

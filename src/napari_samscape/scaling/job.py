@@ -12,13 +12,15 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from napari_samscape.errors import InputError
+from napari_samscape.io import PLANES
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.link import LinkOptions
+from napari_samscape.scaling.links import check_linkable
 from napari_samscape.scaling.modes import MODES, Asked, Boxes, check_mode, check_options
 from napari_samscape.scaling.tiles import TileOptions
 
 #: What is no setting: the picture, which is known by more than its path, and what does not change the labels.
-NO_SETTINGS = ("image", "output", "device", "overlay", "objects", "table", "overwrite")
+NO_SETTINGS = ("image", "output", "device", "overlay", "objects", "table", "overwrite", "cache")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class Job:
         How objects are followed through z and t; None where each plane has its own.
     table : str or None
         Where to write a table of the labels, of pictures of any size; see `napari_samscape.io.write_table`.
+    plane : str
+        Which slices of a volume are looked at, "xy", "xz" or "yz"; the output has the picture's axes.
+    cache : str or None
+        A folder where embeddings are kept and found, or "auto"; see `napari_samscape.scaling.cache`.
 
     Raises
     ------
@@ -91,6 +97,8 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     link: LinkOptions | None = None
     table: str | None = None
+    plane: str = "xy"
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
@@ -106,11 +114,15 @@ class Job:
         for what, file in lists.items():
             if MODES[self.mode].gives_map and file is not None:
                 raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
+        check_linkable(self.mode, self.link)
         if any(prompt.mask is not None for prompt in self.prompts):
             raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
-        if self.link is not None and self.objects is not None:
+        if self.plane not in PLANES:
+            raise InputError(f"There is no plane '{self.plane}'; there are {', '.join(PLANES)}.")
+        if self.objects is not None and (self.link is not None or self.plane != "xy"):
+            what = "the links" if self.link is not None else f"the plane {self.plane}"
             raise InputError(
-                "Objects one by one are those of single planes; leave that file or the links out."
+                f"Objects one by one are those of single planes (y, x); leave that file or {what} out."
             )
         if self.tiles != TileOptions() and not MODES[self.mode].is_tiled:
             raise InputError(
@@ -132,6 +144,7 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """All that decides, besides the picture, what the labels are; as JSON gives it back."""
         settings = {name: value for name, value in self.to_json().items() if name not in NO_SETTINGS}
+        settings["cache"] = self.cache is not None  # then embeddings are in half precision
         # One by one, so that another one is refused by its name; what was not given has to be seen, too.
         given = settings.pop("options")
         defaults = {name: "default" for name in MODES[self.mode].option_names if name not in settings}

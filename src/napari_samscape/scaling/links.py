@@ -136,11 +136,15 @@ class Linking:
 
 def check_link(mode: str, stacked: Mapping[str, int], options: LinkOptions | None) -> None:
     """Raise InputError if there is nothing to link in what a mode finds, or along the axes asked for."""
-    if options is None:
-        return
-    if MODES[mode].gives_map:
+    check_linkable(mode, options)
+    if options is not None:
+        options.chosen(stacked)
+
+
+def check_linkable(mode: str, options: LinkOptions | None) -> None:
+    """Raise InputError if there is nothing to link in what a mode finds, whatever the picture."""
+    if options is not None and MODES[mode].gives_map:
         raise InputError(f"The mode '{mode}' finds no objects, so none can be linked.")
-    options.chosen(stacked)
 
 
 class Stack:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import check_table, join_tables
+from napari_samscape.io import PLANES, check_table, join_tables
 from napari_samscape.io.write import LABEL_ENDINGS
 from napari_samscape.scaling.batch import load as load_for
 from napari_samscape.scaling.batch import run
@@ -162,7 +162,7 @@ def run_many(  # noqa: PLR0913  (where to, how, and as what)
         rows = ((o.picture, job) for o, job in zip(outcomes, jobs, strict=True) if o.error is None)
         tables = ((name, Path(job.table)) for name, job in rows if job.table is not None)
         if not gives_map:
-            join_tables(folder / table, tables)
+            join_tables(folder / table, tables, PLANES[plan.plane])
     seconds = round(time.perf_counter() - start, 3)
     return BatchResult(str(folder), None if gives_map else str(folder / table), outcomes, seconds)
 

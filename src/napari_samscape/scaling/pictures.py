@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from napari_samscape.errors import InputError
+from napari_samscape.io import plate_fields, read_text
 
 MANIFESTS = (".csv", ".txt")
 #: What is taken for a picture in a folder; in a manifest or by a pattern anything may be named.
@@ -46,10 +47,13 @@ class Picture:
         What it is called in tables: as in the manifest, its path in the folder, or as the pattern found it.
     path : str
         What is opened.
+    short : str or None
+        What its output is called if nothing else is; None for the name without its folders and endings.
     """
 
     name: str
     path: str
+    short: str | None = None
 
 
 def find_pictures(source: str, out: Path) -> list[Picture]:
@@ -61,7 +65,8 @@ def find_pictures(source: str, out: Path) -> list[Picture]:
         A manifest: a text with one path a line (empty lines and those with # in front are no paths), or a
         CSV with a column picture, image or path, otherwise the first; paths are relative to the manifest's
         folder. Or a folder, of which the pictures directly inside are taken. Or a pattern such as
-        ``plate/*/*.tif``, where ``**`` stands for folders at any depth. Or a single picture.
+        ``plate/*/*.tif``, where ``**`` stands for folders at any depth. Or a single picture. Of an OME-Zarr
+        plate, wherever it is named, every field is a picture.
     out : Path
         What lies in this folder is no picture to work on, unless a manifest names it.
 
@@ -73,7 +78,7 @@ def find_pictures(source: str, out: Path) -> list[Picture]:
     Raises
     ------
     InputError
-        If there are none, or the manifest cannot be read.
+        If there are none, or the manifest or a plate's metadata cannot be read.
     """
     path = Path(source)
     if not path.exists() and glob.has_magic(source):
@@ -87,6 +92,7 @@ def find_pictures(source: str, out: Path) -> list[Picture]:
         found = [Picture(name, _beside(path, name)) for name in _names(path)]
     else:
         found = [Picture(path.name, source)] if path.exists() or "://" in source else []
+    found = [field for picture in found for field in _fields(picture)]
     once = {picture.path: picture for picture in reversed(found)}
     pictures = [picture for picture in found if once[picture.path] is picture]
     if not pictures:
@@ -97,14 +103,28 @@ def find_pictures(source: str, out: Path) -> list[Picture]:
 def output_names(pictures: Sequence[Picture]) -> list[str]:
     """Give each picture's output a name, without an ending: never two the same, and never a path.
 
-    The name is the picture's own; where several have it, with the folders around it; where that is not
-    enough, with a few digits that stand for the picture's path.
+    The name is the picture's own, or of a plate's field with plate and well; where several have it, with the
+    folders around it; where that is not enough, with a few digits that stand for the picture's path.
     """
     parts = [_parts(picture.name) for picture in pictures]
-    names = [_plain(own[-1:]) for own in parts]
+    names = [_plain([picture.short or own[-1]]) for picture, own in zip(pictures, parts, strict=True)]
     names = _told_apart(names, [_plain(own) for own in parts])
     digits = [hashlib.sha256(picture.path.encode()).hexdigest()[:8] for picture in pictures]
     return _told_apart(names, [f"{name}-{digit}" for name, digit in zip(names, digits, strict=True)])
+
+
+def _fields(picture: Picture) -> list[Picture]:
+    """The fields of a plate, or the picture itself."""
+    name, path = picture.name.rstrip("/"), picture.path.rstrip("/")
+    is_zarr = path.lower().endswith(".zarr") or any((Path(path) / file).is_file() for file in ZARR_FILES)
+    fields = plate_fields(path) if is_zarr else None
+    if fields is None:
+        return [picture]
+    plate = _parts(name)[-1]
+    return [
+        Picture(f"{name}/{field}", f"{path}/{field}", "_".join([plate, *field.split("/")]))
+        for field in fields
+    ]
 
 
 def _told_apart(names: list[str], longer: list[str]) -> list[str]:
@@ -128,12 +148,7 @@ def _plain(parts: Iterable[str]) -> str:
 
 
 def _names(manifest: Path) -> list[str]:
-    try:
-        text = manifest.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"The manifest {manifest} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"The manifest {manifest} is no text in UTF-8.") from error
+    text = read_text(manifest, f"The manifest {manifest}")
     if manifest.suffix.lower() == ".txt":
         lines = (line.strip() for line in text.splitlines())
         return [line for line in lines if line and not line.startswith("#")]

@@ -21,7 +21,8 @@ from napari_samscape.scaling.modes import MODES, Asked, Mode
 from napari_samscape.scaling.objects import Account
 from napari_samscape.scaling.picture import PlaneOf, is_constant
 from napari_samscape.scaling.pieces import Notes, Pieces
-from napari_samscape.scaling.tiles import Tile, TileOptions, Tiling, tile_plane
+from napari_samscape.scaling.tiles import Tile, TileOptions, Tiling, chunks_for, tile_plane
+from napari_samscape.scaling.turned import Turned
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
 
 # Progress: looking at a tile counts this much, writing it one.
 LOOKING = 20
+LONGEST_CHUNK = 1024
+# Side of a chunk that is written slice by slice across: as often it is read and written again.
+CUBE = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A picture and what is done with it."""
+    """A picture and what is done with it, slice by slice of a plane; what is written is as the picture."""
 
     image: Image
     mode: Mode
@@ -44,16 +48,22 @@ class Task:
     pieces: Callable[[int], Pieces]
     account: Account | None = None
     linking: Linking | None = None
+    plane: str = "xy"
+
+    @cached_property
+    def slices(self) -> Image:
+        """The picture as it is looked at: its planes (y, x) are the slices."""
+        return self.image.sliced(self.plane)
 
     @property
     def planes(self) -> Iterator[Plane]:
         """All planes, one after another; nothing is read yet."""
-        return (self.plane_at(tuple(index.values())) for index in self.image.plane_indices())
+        return (self.plane_at(tuple(index.values())) for index in self.slices.plane_indices())
 
     def plane_at(self, place: tuple[int, ...]) -> Plane:
         """One plane, by where it lies along t and z."""
-        stacked = self.image.stacked
-        array = PlaneOf(self.image, dict(zip(stacked, place, strict=True)))
+        stacked = self.slices.stacked
+        array = PlaneOf(self.slices, dict(zip(stacked, place, strict=True)))
         number = int(np.ravel_multi_index(place, tuple(stacked.values()))) if stacked else 0
         return Plane(array, self.tiling, self.pieces(number), place)
 
@@ -61,12 +71,17 @@ class Task:
     def links(self) -> Stack | None:
         """What links the objects of planes, where that is wanted."""
         linking = self.linking
-        return None if linking is None else Stack(self.image.stacked, self.plane_at, linking)
+        return None if linking is None else Stack(self.slices.stacked, self.plane_at, linking)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the output."""
         return np.dtype(np.float32 if self.mode.gives_map else np.int32)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Of an output on disk: tiles are made of whole ones, or slices across go through few of them."""
+        return chunks_for(self.tiling, LONGEST_CHUNK) if self.plane == "xy" else (CUBE,) * 3
 
     def look(self) -> dict[tuple[int, ...], DamagedError]:
         """First pass; by place and tile, what could not be read."""
@@ -87,7 +102,7 @@ class Task:
     def writer(self, out: Any) -> Writer:
         """Give what puts pieces together in ``out``."""
         keeps_ids = self.account is not None or not self.mode.is_tiled
-        return Writer(out, keeps_ids, self.links)
+        return Writer(Turned(out, self.image, self.plane), keeps_ids, self.links)
 
     def steps(self, writer: Writer) -> Iterator[Callable[[], None]]:
         """Second pass, step by step."""
@@ -153,7 +168,7 @@ class Report:
 class Wish:
     """What is wanted of a picture; with an account, each object is noted there, of planes of one tile.
 
-    With a linking, objects go on from plane to plane.
+    With a linking, objects go on from slice to slice of the plane.
     """
 
     mode: str
@@ -161,6 +176,7 @@ class Wish:
     tiles: TileOptions
     account: Account | None = None
     linking: Linking | None = None
+    plane: str = "xy"
 
 
 def make_task(  # noqa: PLR0913  (all that there is to know)
@@ -196,16 +212,17 @@ def make_task(  # noqa: PLR0913  (all that there is to know)
     from napari_samscape.prediction.image import to_rgb
     from napari_samscape.prediction.views import LARGE
 
-    mode, shape = MODES[wish.mode], (image.sizes["y"], image.sizes["x"])
+    mode, slices = MODES[wish.mode], image.sliced(wish.plane)
+    shape = (slices.sizes["y"], slices.sizes["x"])
     whole = Tiling(shape, shape, (0, 0))
     tiling = tile_plane(shape, model.image_size, LARGE, wish.tiles) if mode.is_tiled else whole
-    account, places = wish.account, [tuple(index.values()) for index in image.plane_indices()]
+    account, places = wish.account, [tuple(index.values()) for index in slices.plane_indices()]
     if account is not None and len(tiling) > 1:
         raise InputError(
             f"{image} is cut into {len(tiling)} tiles, and objects one by one are written for pictures of "
             "one tile only; leave that file out, or choose a tile as large as the picture."
         )
-    planes = int(np.prod(image.label_shape[:-2]))
+    planes = int(np.prod(slices.label_shape[:-2]))
     report = Report(progress, planes, len(tiling), 0 if wish.linking is None else planes)
     find = mode.make(model, wish.asked)
 
@@ -217,4 +234,4 @@ def make_task(  # noqa: PLR0913  (all that there is to know)
             account.add(places[report.begun - 1], found)
         return found
 
-    return Task(image, mode, wish.asked, tiling, segment, report, pieces, account, wish.linking)
+    return Task(image, mode, wish.asked, tiling, segment, report, pieces, account, wish.linking, wish.plane)

@@ -58,7 +58,7 @@ class Work:
         self.overwrite = overwrite
         self.folder = work_folder(output)
         self.is_finished = False
-        self._there: dict[str, Any] = _read_json(self.folder / "job.json")
+        self._there: dict[str, Any] = read_noted(self.folder / "job.json")
         self._agreed: dict[str, Any] = {}
 
     @property
@@ -104,7 +104,7 @@ class Work:
 
     def written(self, of: Any) -> int:
         """How many steps of writing are done; none, if they were about something else than ``of``."""
-        there = _read_json(self.folder / "written.json")
+        there = read_noted(self.folder / "written.json")
         same = self.result.exists() and there.get("of") == of
         return int(there["steps"]) if same else 0
 
@@ -172,7 +172,7 @@ def work_on(output: str | os.PathLike[str], overwrite: bool = False) -> Iterator
 
 
 def _owner(folder: Path) -> str:
-    owner = _read_json(folder / "owner.json")
+    owner = read_noted(folder / "owner.json")
     if not owner:
         return "somebody else"
     minutes = max(0, round((time.time() - owner["since"]) / 60))
@@ -180,7 +180,8 @@ def _owner(folder: Path) -> str:
     return f"process {owner['process']} on {owner['computer']}, for {age}"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_noted(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an empty one if it is not there, or is something else."""
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError):
