@@ -13,8 +13,8 @@ import pytest
 import napari_samscape
 
 PUBLIC = [
-    *("InputError", "LinkOptions", "Prompts"),
-    *("embed", "load_model", "open_image", "predict", "propagate", "segment"),
+    *("InputError", "LinkOptions", "Prompts", "Views"),
+    *("ask", "embed", "load_model", "open_image", "predict", "propagate", "segment"),
 ]
 HEAVY = ["torch", "napari", "qtpy", "PySide6", "magicgui", "skimage", "scipy", "zarr", "numpy"]
 

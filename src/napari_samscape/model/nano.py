@@ -310,6 +310,7 @@ class NanoMaskDecoder(MaskDecoder):
     def __init__(self, config: NanoConfig) -> None:
         self.fine = config.fine
         super().__init__(config.decoder, mask_width=config.fine[2])
+        self.opinion = Opinion()
         for module in self.modules():
             if isinstance(module, Attention):
                 make_local(module)
@@ -344,11 +345,42 @@ class NanoMaskDecoder(MaskDecoder):
         return up["to2"](x4).add_(skips[2]).relu_()  # in place: this is the largest map of all
 
     def estimate(self, iou: Tensor, logits: Tensor) -> Tensor:
-        """Correct what the mask itself says about its IoU by the head's output, in logits.
+        """Correct what the masks themselves say about their IoU by the head's output, in logits.
 
-        The IoU token sees stride 16, and what makes a small mask good or bad is finer than that.
+        The IoU token sees stride 16, and what makes a small mask good or bad is finer than that. Of the three
+        masks of an ambiguous prompt, one that the others agree with is right more often.
         """
-        return (torch.logit(expected_iou(logits.detach()), eps=1e-3) + iou.float()).sigmoid()
+        logits, iou = logits.detach(), iou.float()
+        sure = torch.logit(expected_iou(logits), eps=1e-3)
+        alone = logits.shape[1] % 3  # the single mask, where it is among them
+        estimates = [(sure + iou)[:, :alone]]
+        if logits.shape[1] > alone:
+            agreed = torch.logit(agreement(logits[:, alone:]), eps=1e-3)
+            estimates.append(self.opinion(torch.stack([sure[:, alone:], iou[:, alone:], agreed], dim=-1)))
+        return torch.cat(estimates, dim=1).sigmoid()
+
+
+class Opinion(nn.Module):
+    """What to make of three signs of each of the three masks' quality; fitted after all else was trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 1.0, 0.0]))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, signs: Tensor) -> Tensor:
+        """From own certainty, IoU head and agreement, all in logits, ``(b, 3, 3)``: the IoU's, ``(b, 3)``."""
+        return signs @ self.weight + self.bias
+
+
+def agreement(logits: Tensor) -> Tensor:
+    """Mean IoU of each of n masks ``(b, n, h, w)`` with the others, pixels counted by their chances."""
+    chances = logits[..., ::2, ::2].float().sigmoid().flatten(2)
+    both = chances @ chances.transpose(1, 2)
+    size = chances.sum(2)
+    iou = both / (size.unsqueeze(1) + size.unsqueeze(2) - both).clamp(min=1)
+    own = torch.eye(iou.shape[1], dtype=torch.bool, device=iou.device)
+    return iou.masked_fill(own, 0).sum(2) / (iou.shape[1] - 1)
 
 
 def expected_iou(logits: Tensor) -> Tensor:
