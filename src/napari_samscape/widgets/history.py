@@ -112,7 +112,7 @@ class History:
         return self._move(self._done, self._undone, "undo", about)
 
     def redo(self, about: Any = None) -> bool:
-        """Do the step undone last again, or as many as it takes for one about a thing; whether there was one."""
+        """Do again what was undone last, or as much as it takes for a thing; whether there was any."""
         return self._move(self._undone, self._done, "redo", about)
 
     def clear(self) -> None:
