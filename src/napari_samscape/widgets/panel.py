@@ -29,7 +29,8 @@ KEYS: dict[str, tuple[str, str]] = {
     "Control-3": ("choose_third", ""),
     "N": ("commit", "commit the object"),
     "U": ("clear", "clear the prompts"),
-    "Control-Z": ("undo", "undo a commit"),
+    "Control-Z": ("undo", "undo"),
+    "Control-Shift-Z": ("redo", "do it again"),
 }
 
 
@@ -110,6 +111,6 @@ class PromptPanel(Dock):
 
 
 def _key_rows() -> list[tuple[str, str]]:
-    shown = {"Control-1": "Ctrl+1 2 3", "Control-Z": "Ctrl+Z"}
+    shown = {"Control-1": "Ctrl+1 2 3", "Control-Z": "Ctrl+Z", "Control-Shift-Z": "Ctrl+Shift+Z"}
     rows = [(shown.get(key, key), text) for key, (_, text) in KEYS.items() if text]
     return [*rows, ("Shift+click", "background, whatever the tool")]

@@ -17,11 +17,17 @@ from napari_samscape.errors import InputError
 from napari_samscape.widgets.canvas import Canvas
 from napari_samscape.widgets.controls import TOOLS
 from napari_samscape.widgets.dock import tell
+from napari_samscape.widgets.drawings import end_drawing
 from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
 from napari_samscape.widgets.engine import Engine, LocalEngine
-from napari_samscape.widgets.labels import Found, FreeIds, new_labels, write_object
+from napari_samscape.widgets.features import Table, object_table
+from napari_samscape.widgets.history import History
+from napari_samscape.widgets.labels import Found, FreeIds, new_labels
 from napari_samscape.widgets.layers import Plane, levels, place_on, placed_like, plane_of, read_plane
+from napari_samscape.widgets.ledger import Ledger
 from napari_samscape.widgets.panel import KEYS, PromptPanel
+from napari_samscape.widgets.recall import Recall
+from napari_samscape.widgets.records import Record, prompt_count, record_of
 from napari_samscape.widgets.session import Session, State, View
 
 SETTLED = 200
@@ -47,6 +53,9 @@ class PromptWidget(PromptPanel):
         self._make_engine = engine
         self.session = Session(self._jobs, engine("nano"))
         self.canvas = Canvas(self.viewer)
+        self.history = History()
+        self.ledger = Ledger(self.history, lambda labels: labels in self.viewer.layers)
+        self.recall = Recall(self.viewer, self.canvas, self.session, self.history, self.look)
         self._ids = FreeIds()
         self._plane: Plane | None = None
         self._version = 0
@@ -71,7 +80,7 @@ class PromptWidget(PromptPanel):
         self.extend.toggled.connect(self.show_target)
         self.model.chosen.connect(lambda name: self.session.use(self._make_engine(name)))
         self.tools.used.connect(self.use)
-        self.masks.picked.connect(self.session.choose)
+        self.masks.picked.connect(self.choose)
         self.status.cancelled.connect(self.session.cancel)
         self.commit_button.clicked.connect(self.commit)
         self.clear_button.clicked.connect(self.clear)
@@ -85,7 +94,7 @@ class PromptWidget(PromptPanel):
         listen("canvas", self.viewer, ("mouse_over_canvas",), self._on_canvas)
         self.preview.toggled.connect(lambda: self.session.point_at(None))
         self.viewer.mouse_move_callbacks.append(self._on_move)
-        self.viewer.mouse_drag_callbacks.append(self._on_press)
+        self.viewer.mouse_drag_callbacks += [self._on_drag, self._on_press]
         self.canvas.bind((key, getattr(self, name)) for key, (name, _) in KEYS.items())
 
     # --- the viewer changes ---
@@ -101,6 +110,7 @@ class PromptWidget(PromptPanel):
 
     def _pixels_change(self, *_: object) -> None:
         self._version += 1
+        self.recall.forget_turns()
         self._look_soon.start()
 
     def _on_layers(self) -> None:
@@ -115,6 +125,7 @@ class PromptWidget(PromptPanel):
         image = self.image.layer
         if image is not None:
             self._version += 1
+            self.recall.forget_turns()
             self._listening.to("pixels", image, ("data",), self._pixels_change)
             self._listening.to("place", image, PLACE, self._prompts_change)
             self._prepare()
@@ -130,10 +141,12 @@ class PromptWidget(PromptPanel):
         for what, layer in (("points", self.canvas.points), ("shapes", self.canvas.shapes)):
             self._listening.to(what, layer, changes, self._prompts_change)
             self._listening.to(f"{what} tool", layer, ("mode", "feature_defaults"), self._show_tool)
+        self.recall.note()
         self._ask_soon.start()
 
     def _on_labels(self) -> None:
         if self.labels.layer is not None:
+            self.ledger.follow(self.labels.layer)
             self._listening.to("label", self.labels.layer, ("selected_label",), self._target_change)
         self.show_target()
 
@@ -164,6 +177,7 @@ class PromptWidget(PromptPanel):
         """Ask what the prompts on the plane say."""
         self._ask_soon.stop()
         self._commit_when_answered = False
+        self.recall.note()
         image, plane = self.image.layer, self._plane
         if image is None or plane is None:
             return
@@ -172,7 +186,7 @@ class PromptWidget(PromptPanel):
             found = prompts_on(image, plane, self.viewer.dims, self.canvas.points, self.canvas.shapes)
         except InputError as problem:
             tell(problem)
-        self.session.ask(found)
+        self.session.ask(found, () if found is None else self.recall.turns(plane, found))
 
     # --- the cursor ---
 
@@ -189,6 +203,15 @@ class PromptWidget(PromptPanel):
     def _on_canvas(self, event: Any) -> None:
         if not event.value:
             self.session.point_at(None)
+
+    def _on_drag(self, _viewer: Any, event: Any) -> Iterator[None]:
+        """Wait for the end of a drag: what it does is one step."""
+        self.recall.held = True
+        yield
+        while event.type == "mouse_move":
+            yield
+        self.recall.held = False
+        self._ask_soon.start()  # not now: the layer does its part after this
 
     def _on_press(self, _viewer: Any, event: Any) -> Iterator[None]:
         """Let a click with Shift be a background point; napari asks the viewer before the layer."""
@@ -237,21 +260,31 @@ class PromptWidget(PromptPanel):
         """Go from points to boxes, or back."""
         self.use("add_rectangle" if self._tool in (FOREGROUND, BACKGROUND) else FOREGROUND)
 
+    def choose(self, index: int) -> None:
+        """Choose a mask."""
+        self.recall.note()
+        before = self.session.answer
+        self.session.choose(index)
+        if self.session.answer != before:
+            self.recall.note_choice(self._plane)
+
     def choose_next(self) -> None:
-        """Choose the next mask."""
-        self.session.choose_next()
+        """Choose the next mask, and after the last one the first."""
+        masks = self.session.state.masks
+        if masks is not None:
+            self.choose((self.session.state.chosen + 1) % len(masks.iou))
 
     def choose_first(self) -> None:
         """Choose the first mask."""
-        self.session.choose(0)
+        self.choose(0)
 
     def choose_second(self) -> None:
         """Choose the second mask."""
-        self.session.choose(1)
+        self.choose(1)
 
     def choose_third(self) -> None:
         """Choose the third mask."""
-        self.session.choose(2)
+        self.choose(2)
 
     def clear(self) -> None:
         """Remove the prompts on the plane, and with them the masks."""
@@ -260,9 +293,22 @@ class PromptWidget(PromptPanel):
             self.ask()
 
     def undo(self) -> None:
-        """Undo in the Labels layer, as Ctrl-Z does where that layer is the selected one."""
-        if self.labels.layer is not None:
-            self.labels.layer.undo()
+        """Undo the last step: a prompt, a choice, a commit, something painted."""
+        self._settle()
+        if not self.history.undo() and self.labels.layer is not None:
+            self.ledger.undo(self.labels.layer)
+
+    def redo(self) -> None:
+        """Do again what was undone last."""
+        self._settle()
+        self.history.redo()
+
+    def _settle(self) -> None:
+        """End what is being drawn, and make a step of it."""
+        if self.canvas.shapes is not None:
+            end_drawing(self.canvas.shapes)
+        self.recall.held = False
+        self.recall.note()
 
     # --- objects ---
 
@@ -287,15 +333,24 @@ class PromptWidget(PromptPanel):
 
     def _write(self, image: Image, plane: Plane, mask: Any) -> None:
         labels = self.labels.layer or self._new_labels(image)
-        value = self._target(labels)
-        found = Found(mask, image, plane)
-        if write_object(labels, value, found, self.viewer.dims, over=self.over.isChecked()) == 0:
-            raise InputError(
-                "Nothing was written: the mask is empty, or all of it belongs to objects already "
-                f"(to replace those, tick '{self.over.text()}')."
-            )
-        labels.selected_label = value
-        self.clear()
+        found = Found(mask, image, plane, self._target(labels))
+        with self.history.together("commit"):
+            over = self.over.isChecked()
+            self.ledger.write(found, labels, self.viewer.dims, over=over, about=self._about(found))
+            self.clear()
+        labels.selected_label = found.first
+
+    def _about(self, found: Found) -> tuple[Table, Record | None]:
+        """What there is to say about an object that is committed: its row, and its prompts."""
+        from napari_samscape.prediction.instances import instance_from_mask
+
+        item = instance_from_mask(found.mask, predicted_iou=self.session.state.iou)
+        table = object_table([item], found.image, found.plane, found.first)
+        answer, dims = self.session.answer, self.viewer.dims
+        turns = () if answer is None else answer[1]
+        points, shapes = self.canvas.points, self.canvas.shapes
+        record = record_of(found.image, found.plane, dims, points, shapes, turns)
+        return {**table, "prompts": [prompt_count(record)]}, record
 
     def _target(self, labels: Labels) -> int:
         """Id that the next commit goes to."""
@@ -312,6 +367,7 @@ class PromptWidget(PromptPanel):
         return labels
 
     def _on_answer(self) -> None:
+        self.recall.remember(self._plane)
         if self._commit_when_answered:
             self._commit_when_answered = False
             self.commit()
@@ -331,7 +387,9 @@ class PromptWidget(PromptPanel):
         for callbacks, ours in (
             (self.viewer.mouse_move_callbacks, self._on_move),
             (self.viewer.mouse_drag_callbacks, self._on_press),
+            (self.viewer.mouse_drag_callbacks, self._on_drag),
         ):
             if ours in callbacks:
                 callbacks.remove(ours)
         self.canvas.close()
+        self.ledger.close()

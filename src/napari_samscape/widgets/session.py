@@ -8,6 +8,7 @@ place of it is ever asked for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -76,6 +77,11 @@ class State:
     def mask(self) -> Any:
         """The chosen mask, bool (y, x), or None."""
         return None if self.masks is None else self.masks.masks[self.chosen]
+
+    @property
+    def iou(self) -> float:
+        """Predicted IoU of the chosen mask; not a number without one."""
+        return math.nan if self.masks is None else float(self.masks.iou[self.chosen])
 
 
 class JobRunner(Protocol):
