@@ -130,6 +130,13 @@ def test_what_was_undone_elsewhere_can_be_done_again(history, page):
     assert history.undo() and page.words == []
 
 
+def test_a_step_that_came_to_nothing_leaves_no_trace(history, page):
+    page.write("a")
+    page.write("b")
+    history.cancel()
+    assert page.words == ["a"] and (history.to_undo, history.to_redo) == ("a", None)
+
+
 def test_every_change_is_told(history, page):
     told = []
     history.changed.connect(lambda: told.append(history.to_undo))

@@ -190,10 +190,17 @@ class Fold(QWidget):
         What is below it.
     opened : bool
         Whether it is open at first.
+    grows : bool
+        Whether it takes up what room there is while it is open.
     """
 
-    def __init__(self, title: str, content: QWidget | QLayout, opened: bool = False) -> None:
+    opening = Signal()
+
+    def __init__(
+        self, title: str, content: QWidget | QLayout, opened: bool = False, grows: bool = False
+    ) -> None:
         super().__init__()
+        self._grows = grows
         self._content = content if isinstance(content, QWidget) else QWidget()
         if isinstance(content, QLayout):
             self._content.setLayout(content)
@@ -216,6 +223,18 @@ class Fold(QWidget):
         """Show or hide the content."""
         self._heading.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
         self._content.setVisible(opened)
+        self._heading.setChecked(opened)
+        growing = QSizePolicy.Policy.Expanding if opened and self._grows else QSizePolicy.Policy.Maximum
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, growing)
+        if opened:
+            self.opening.emit()
+
+
+def one_at_a_time(folds: Sequence[Fold]) -> None:
+    """Let a fold close the others when it is opened: there is room for one."""
+    for fold in folds:
+        others = [other for other in folds if other is not fold]
+        fold.opening.connect(lambda others=others: [other.open(False) for other in others])
 
 
 class Scroll(QScrollArea):

@@ -115,6 +115,11 @@ class History:
         """Do again what was undone last, or as much as it takes for a thing; whether there was any."""
         return self._move(self._undone, self._done, "redo", about)
 
+    def cancel(self) -> None:
+        """Undo the last step for good: it came to nothing."""
+        if self.undo():
+            self._undone.pop()
+
     def clear(self) -> None:
         """Forget everything."""
         self._done.clear()

@@ -13,7 +13,6 @@ from weakref import WeakSet
 
 import numpy as np
 
-from napari_samscape.errors import InputError
 from napari_samscape.widgets.features import INDEX, Table, chosen_rows, joined, put_rows, rows_of
 from napari_samscape.widgets.history import History, Step
 from napari_samscape.widgets.labels import SMALL, Found, areas, gains, renumber, write_object
@@ -76,7 +75,7 @@ class Ledger:
         """Give each object a row; a large layer is not searched for them."""
         if int(np.prod(data_shape(labels))) > SMALL:
             return
-        known = set(rows_of_all(labels))
+        known = set(areas_known(labels))
         found = {i: area for i, area in areas(labels).items() if i not in known}
         if found:
             put_rows(labels, found, {INDEX: list(found), AREA: list(found.values())})
@@ -110,43 +109,40 @@ class Ledger:
 
     def _recount(self, labels: Labels) -> None:
         if int(np.prod(data_shape(labels))) <= SMALL:
-            found, gone = areas(labels), rows_of_all(labels)
+            found, gone = areas(labels), areas_known(labels)
             self._set_areas(labels, {i: found.get(i, 0) for i in {*found, *gone}})
 
     # --- edits ---
 
     def write(
         self, found: Found, labels: Labels, dims: Any, *, over: bool, about: tuple[Table, Record | None]
-    ) -> None:
+    ) -> int:
         """Write an object under the id ``found.first``, with its row (without the area) and its record.
 
-        Raises
-        ------
-        InputError
-            If nothing of it was written.
+        Where there is an object of this id, it is extended. Returns how many pixels were written.
         """
-        table, record = about
-        value = found.first
+        (table, record), value = about, found.first
+        if value in areas_known(labels):
+            table, record = _union(joined([rows_of(labels, [value]), table])), None
         with self._history.together("commit"), self._table(labels, [value]):
-            if write_object(labels, value, found, dims, over=over) == 0:
-                raise nothing_written()
-            self._describe(labels, value, table, record)
+            written = write_object(labels, value, found, dims, over=over)
+            if written:
+                self._describe(labels, value, table, record)
+        return written
 
     def replace(
         self, found: Found, labels: Labels, dims: Any, *, over: bool, about: tuple[Table, Record | None]
-    ) -> None:
-        """Write an object in place of the one that has its id, as `write` does."""
-        table, record = about
-        value = found.first
+    ) -> int:
+        """Write an object in place of the one that has its id, on its plane; otherwise like `write`."""
+        (table, record), value = about, found.first
         target = same_plane(labels, found.image, found.plane, dims)
         with self._history.together("edit"), self._table(labels, [value]):
             with labels.block_history():
                 renumber(labels, [value], 0, target)
                 written = write_object(labels, value, found, dims, over=over)
-            self._describe(labels, value, table, record)
-        if written == 0:
-            self._history.undo()
-            raise nothing_written()
+            if written:
+                self._describe(labels, value, table, record)
+        return written
 
     def delete(self, labels: Labels, ids: Iterable[int]) -> None:
         """Erase objects."""
@@ -160,11 +156,10 @@ class Ledger:
         """Make one object of several, under the lowest of their ids, which is returned."""
         first, *others = ids = sorted(ids)
         rows = rows_of(labels, ids)
-        prompts = sum(int(n) for n in rows.get(COUNT, []) if n == n and n is not None)
         with self._history.together("merge"), self._table(labels, ids):
             renumber(labels, others, first)
             area = rows_of(labels, [first])[AREA]
-            put_rows(labels, ids, {**_union(rows), INDEX: [first], AREA: area, COUNT: [prompts]})
+            put_rows(labels, ids, {**_union(rows), INDEX: [first], AREA: area})
             put_records(labels, ids, {})
         return first
 
@@ -182,7 +177,7 @@ class Ledger:
         with self._history.together("paint"):
             self._history.add(self._pixels(labels, "paint"))
             with self._table(labels, grown):
-                known = {i: _number(a) for i, a in rows_of_all(labels).items()}
+                known = {i: _number(a) for i, a in areas_known(labels).items()}
                 small = int(np.prod(data_shape(labels))) <= SMALL
                 self._set_areas(
                     labels, {i: known.get(i, 0) + n for i, n in grown.items() if small or i in known}
@@ -218,21 +213,13 @@ class Ledger:
         self._history.add(Step("table", swap, swap))
 
 
-def rows_of_all(labels: Labels) -> dict[int, Any]:
+def areas_known(labels: Labels) -> dict[int, Any]:
     """The area of each object that has a row, by id."""
     features = labels.features
     if INDEX not in features:
         return {}
     area = features[AREA].tolist() if AREA in features else [0] * len(features)
     return dict(zip(features[INDEX].tolist(), area, strict=True))
-
-
-def nothing_written() -> InputError:
-    """Say why a mask has left no trace."""
-    return InputError(
-        "Nothing was written: the mask is empty, or all of it belongs to objects already "
-        "(to replace those, tick 'Write over other objects')."
-    )
 
 
 def _entries(labels: Labels, ids: list[int]) -> tuple[Table, dict[int, Record]]:
@@ -249,7 +236,7 @@ def _added(table: Table, more: Table) -> Table:
 
 
 def _union(rows: Table) -> Table:
-    """What rows have in common, and the box round all."""
+    """One row for several: what they have in common, the box round all, the prompts of all."""
     table: Table = {}
     for name, column in rows.items():
         values = [value for value in column if value is not None and value == value]
@@ -259,5 +246,5 @@ def _union(rows: Table) -> Table:
             table[name] = [max(values, default=None)]
         else:
             table[name] = [values[0] if values and all(v == values[0] for v in values) else None]
-    table[IOU] = [None]
-    return table
+    # No mask of the model is the whole of it.
+    return {**table, IOU: [None], COUNT: [sum(_number(n) for n in rows.get(COUNT, []))]}

@@ -6,7 +6,7 @@ decides nothing else. Coordinates are the business of `layers` and `labels`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import napari.viewer
@@ -16,6 +16,8 @@ from napari.utils.notifications import show_info
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.canvas import Canvas
 from napari_samscape.widgets.controls import TOOLS
+from napari_samscape.widgets.cursor import Cursor
+from napari_samscape.widgets.desk import Desk
 from napari_samscape.widgets.dock import tell
 from napari_samscape.widgets.drawings import end_drawing
 from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
@@ -23,7 +25,7 @@ from napari_samscape.widgets.engine import Engine, LocalEngine
 from napari_samscape.widgets.features import Table, object_table
 from napari_samscape.widgets.history import History
 from napari_samscape.widgets.labels import Found, FreeIds, new_labels
-from napari_samscape.widgets.layers import Plane, levels, place_on, placed_like, plane_of, read_plane
+from napari_samscape.widgets.layers import Plane, levels, placed_like, plane_of, read_plane
 from napari_samscape.widgets.ledger import Ledger
 from napari_samscape.widgets.panel import KEYS, PromptPanel
 from napari_samscape.widgets.recall import Recall
@@ -56,17 +58,17 @@ class PromptWidget(PromptPanel):
         self.history = History()
         self.ledger = Ledger(self.history, lambda labels: labels in self.viewer.layers)
         self.recall = Recall(self.viewer, self.canvas, self.session, self.history, self.look)
+        self.desk, self.cursor = Desk(self), Cursor(self)
         self._ids = FreeIds()
-        self._plane: Plane | None = None
+        self.plane: Plane | None = None
         self._version = 0
         self._tool = FOREGROUND
         self._shown = State()
         self._commit_when_answered = False
         self._look_soon = self._timer(SETTLED, self.look)
-        self._ask_soon = self._timer(30, self.ask)
+        self.ask_soon = self._timer(30, self.ask)
         self._layers_soon = self._timer(0, self._on_layers)
         self._image_soon = self._timer(30, self._on_image)
-        self._foreground_soon = self._timer(0, lambda: self.use(FOREGROUND))
         self._connect()
         self._image_soon.start()  # the dock is drawn first: new layers take napari most of a second
 
@@ -77,7 +79,7 @@ class PromptWidget(PromptPanel):
         self.points.chosen.connect(self._prepare)
         self.shapes.chosen.connect(self._prepare)
         self.labels.chosen.connect(self._on_labels)
-        self.extend.toggled.connect(self.show_target)
+        self.extend.toggled.connect(self._target_change)
         self.model.chosen.connect(lambda name: self.session.use(self._make_engine(name)))
         self.tools.used.connect(self.use)
         self.masks.picked.connect(self.choose)
@@ -91,10 +93,7 @@ class PromptWidget(PromptPanel):
         listen("layers", layers, ("inserted", "removed", "reordered", "renamed"), self._layers_change)
         listen("dims", dims, ("point", "order", "ndisplay", "ndim"), self._dims_change)
         listen("active", layers.selection, ("active",), self._show_tool)
-        listen("canvas", self.viewer, ("mouse_over_canvas",), self._on_canvas)
-        self.preview.toggled.connect(lambda: self.session.point_at(None))
-        self.viewer.mouse_move_callbacks.append(self._on_move)
-        self.viewer.mouse_drag_callbacks += [self._on_drag, self._on_press]
+        self.cursor.listen()
         self.canvas.bind((key, getattr(self, name)) for key, (name, _) in KEYS.items())
 
     # --- the viewer changes ---
@@ -106,7 +105,7 @@ class PromptWidget(PromptPanel):
         self._look_soon.start()
 
     def _prompts_change(self, *_: object) -> None:
-        self._ask_soon.start()
+        self.ask_soon.start()
 
     def _pixels_change(self, *_: object) -> None:
         self._version += 1
@@ -142,23 +141,30 @@ class PromptWidget(PromptPanel):
             self._listening.to(what, layer, changes, self._prompts_change)
             self._listening.to(f"{what} tool", layer, ("mode", "feature_defaults"), self._show_tool)
         self.recall.note()
-        self._ask_soon.start()
+        self.ask_soon.start()
 
     def _on_labels(self) -> None:
         if self.labels.layer is not None:
             self.ledger.follow(self.labels.layer)
             self._listening.to("label", self.labels.layer, ("selected_label",), self._target_change)
-        self.show_target()
+        self.desk.use(self.labels.layer)
+        self._target_change()
 
     def _target_change(self, *_: object) -> None:
-        self.show_target()
+        self.show_target(self._edited)
+
+    @property
+    def _edited(self) -> int | None:
+        """Id of the object that is being edited, in the layer that is chosen."""
+        labels, value = self.recall.editing or (None, None)
+        return value if labels is not None and labels is self.labels.layer else None
 
     # --- to the session ---
 
     def look(self) -> None:
         """Look at the plane that the viewer shows."""
         self._look_soon.stop()
-        self._plane = None
+        self.plane = None
         image = self.image.layer
         if image is None:
             self.session.look_at(None)
@@ -168,17 +174,17 @@ class PromptWidget(PromptPanel):
         except InputError as problem:
             self.session.look_at(None, str(problem))
             return
-        self._plane = plane
+        self.plane = plane
         arrays = levels(image)
         self.session.look_at(View((image.unique_id, self._version, plane), lambda: read_plane(arrays, plane)))
         self.ask()
 
     def ask(self) -> None:
         """Ask what the prompts on the plane say."""
-        self._ask_soon.stop()
+        self.ask_soon.stop()
         self._commit_when_answered = False
         self.recall.note()
-        image, plane = self.image.layer, self._plane
+        image, plane = self.image.layer, self.plane
         if image is None or plane is None:
             return
         found = None
@@ -186,48 +192,8 @@ class PromptWidget(PromptPanel):
             found = prompts_on(image, plane, self.viewer.dims, self.canvas.points, self.canvas.shapes)
         except InputError as problem:
             tell(problem)
+        self._target_change()
         self.session.ask(found, () if found is None else self.recall.turns(plane, found))
-
-    # --- the cursor ---
-
-    def _on_move(self, _viewer: Any, event: Any) -> None:
-        """Preview what a click here would give; with Shift, what a background point would."""
-        background = "Shift" in event.modifiers
-        # Once there are prompts, the chosen mask has to be seen, unless one asks for the other.
-        wanted = self.preview.isChecked() and self._points_in_hand and background == self.session.has_prompts
-        image, plane, place = self.image.layer, self._plane, None
-        if wanted and image is not None and plane is not None:
-            place = place_on(image, plane, self.viewer.dims, event.position)
-        self.session.point_at(None if place is None else (place[0], place[1]), label=int(not background))
-
-    def _on_canvas(self, event: Any) -> None:
-        if not event.value:
-            self.session.point_at(None)
-
-    def _on_drag(self, _viewer: Any, event: Any) -> Iterator[None]:
-        """Wait for the end of a drag: what it does is one step."""
-        self.recall.held = True
-        yield
-        while event.type == "mouse_move":
-            yield
-        self.recall.held = False
-        self._ask_soon.start()  # not now: the layer does its part after this
-
-    def _on_press(self, _viewer: Any, event: Any) -> Iterator[None]:
-        """Let a click with Shift be a background point; napari asks the viewer before the layer."""
-        if "Shift" not in event.modifiers or not self._points_in_hand or self.canvas.kind == BACKGROUND:
-            return
-        self.use(BACKGROUND)
-        yield
-        while event.type == "mouse_move":
-            yield
-        self._foreground_soon.start()  # not now: the layer adds its point after this
-
-    @property
-    def _points_in_hand(self) -> bool:
-        """Whether a click on the canvas would make a point."""
-        points = self.canvas.points
-        return points is not None and points is self.viewer.layers.selection.active and points.mode == "add"
 
     # --- tools and keys ---
 
@@ -266,7 +232,7 @@ class PromptWidget(PromptPanel):
         before = self.session.answer
         self.session.choose(index)
         if self.session.answer != before:
-            self.recall.note_choice(self._plane)
+            self.recall.note_choice(self.plane)
 
     def choose_next(self) -> None:
         """Choose the next mask, and after the last one the first."""
@@ -288,22 +254,23 @@ class PromptWidget(PromptPanel):
 
     def clear(self) -> None:
         """Remove the prompts on the plane, and with them the masks."""
-        if self.image.layer is not None and self._plane is not None:
-            self.canvas.clear(self.image.layer, self._plane)
+        if self.image.layer is not None and self.plane is not None:
+            self.canvas.clear(self.image.layer, self.plane)
+            self.recall.editing = None
             self.ask()
 
     def undo(self) -> None:
         """Undo the last step: a prompt, a choice, a commit, something painted."""
-        self._settle()
+        self.settle_prompts()
         if not self.history.undo() and self.labels.layer is not None:
             self.ledger.undo(self.labels.layer)
 
     def redo(self) -> None:
         """Do again what was undone last."""
-        self._settle()
+        self.settle_prompts()
         self.history.redo()
 
-    def _settle(self) -> None:
+    def settle_prompts(self) -> None:
         """End what is being drawn, and make a step of it."""
         if self.canvas.shapes is not None:
             end_drawing(self.canvas.shapes)
@@ -312,14 +279,26 @@ class PromptWidget(PromptPanel):
 
     # --- objects ---
 
+    def edit(self) -> None:
+        """Take the selected object up again, with its prompts."""
+        self.desk.edit()
+
+    def next_uncertain(self) -> None:
+        """Go to the next object by predicted IoU, from the most uncertain one on."""
+        self.desk.step(1)
+
+    def previous_uncertain(self) -> None:
+        """Go to the one before."""
+        self.desk.step(-1)
+
     def commit(self) -> None:
         """Write the chosen mask into the Labels layer; a mask that is still being made is waited for."""
-        if self._ask_soon.isActive():
+        if self.ask_soon.isActive():
             self.ask()
         if self.session.pending:
             self._commit_when_answered = True
             return
-        image, plane, mask = self.image.layer, self._plane, self.session.state.mask
+        image, plane, mask = self.image.layer, self.plane, self.session.state.mask
         if image is None or plane is None or mask is None:
             show_info("There is nothing to commit yet: click on an object first.")
             return
@@ -334,10 +313,20 @@ class PromptWidget(PromptPanel):
     def _write(self, image: Image, plane: Plane, mask: Any) -> None:
         labels = self.labels.layer or self._new_labels(image)
         found = Found(mask, image, plane, self._target(labels))
-        with self.history.together("commit"):
-            over = self.over.isChecked()
-            self.ledger.write(found, labels, self.viewer.dims, over=over, about=self._about(found))
-            self.clear()
+        write = self.ledger.write if self._edited is None else self.ledger.replace
+        over, written = self.over.isChecked(), 0
+        if mask.any():
+            with self.history.together("commit"):
+                written = write(found, labels, self.viewer.dims, over=over, about=self._about(found))
+                if written:
+                    self.clear()
+            if not written:
+                self.history.cancel()
+        if not written:
+            raise InputError(
+                "Nothing was written: the mask is empty, or all of it belongs to objects already "
+                f"(to replace those, tick '{self.over.text()}')."
+            )
         labels.selected_label = found.first
 
     def _about(self, found: Found) -> tuple[Table, Record | None]:
@@ -354,6 +343,8 @@ class PromptWidget(PromptPanel):
 
     def _target(self, labels: Labels) -> int:
         """Id that the next commit goes to."""
+        if self._edited is not None:
+            return self._edited
         if not self.extend.isChecked():
             return self._ids.next(labels)
         if labels.selected_label == 0:
@@ -367,7 +358,7 @@ class PromptWidget(PromptPanel):
         return labels
 
     def _on_answer(self) -> None:
-        self.recall.remember(self._plane)
+        self.recall.remember(self.plane)
         if self._commit_when_answered:
             self._commit_when_answered = False
             self.commit()
@@ -379,17 +370,11 @@ class PromptWidget(PromptPanel):
         before, self._shown = self._shown, state
         same = state.masks is before.masks and state.chosen == before.chosen
         if not same or state.preview is not before.preview:
-            self.canvas.show(state.shown, self.image.layer, self._plane)
+            self.canvas.show(state.shown, self.image.layer, self.plane)
 
     def close_session(self) -> None:
         """Stop the work and leave the viewer as it was, but for prompts and objects."""
         super().close_session()
-        for callbacks, ours in (
-            (self.viewer.mouse_move_callbacks, self._on_move),
-            (self.viewer.mouse_drag_callbacks, self._on_press),
-            (self.viewer.mouse_drag_callbacks, self._on_drag),
-        ):
-            if ours in callbacks:
-                callbacks.remove(ours)
+        self.cursor.close()
         self.canvas.close()
         self.ledger.close()

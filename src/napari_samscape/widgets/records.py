@@ -77,4 +77,4 @@ def put_records(labels: Labels, ids: Iterable[int], changed: dict[int, Record]) 
     """Let some records be all that a layer has about some ids."""
     gone = set(ids)
     kept = {i: record for i, record in records(labels).items() if i not in gone}
-    labels.metadata[PROMPTS] = {**kept, **changed}
+    labels.metadata[PROMPTS] = dict(sorted({**kept, **changed}.items()))
