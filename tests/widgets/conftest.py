@@ -4,6 +4,13 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path, monkeypatch):
+    """A folder of the test's own for what docks save by themselves."""
+    monkeypatch.setenv("SAMSCAPE_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
 @pytest.fixture
 def told(monkeypatch):
     """Texts of the notifications that the user gets."""

@@ -179,6 +179,36 @@ class StatusRow(QWidget):
         self.bar.setValue(done)
 
 
+class RestoreRow(QWidget):
+    """A question about work that was left behind, with two buttons; hidden while there is none."""
+
+    accepted = Signal()
+    refused = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.yes, self.no = QPushButton("Restore"), QPushButton("Discard")
+        self.yes.clicked.connect(self.accepted)
+        self.no.clicked.connect(self.refused)
+        row = QHBoxLayout()
+        for button in (self.yes, self.no):
+            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            row.addWidget(button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.text)
+        column.addLayout(row)
+        self.hide()
+
+    def ask(self, text: str) -> None:
+        """Show the question."""
+        self.text.setText(text)
+        self.show()
+
+
 class Fold(QWidget):
     """A heading that opens and closes what is below it.
 

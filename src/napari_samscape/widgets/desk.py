@@ -127,17 +127,24 @@ class Desk:
                 f"Object {value} cannot be re-opened: it was not made by prompts, or was changed since."
             )
         dock.settle_prompts()
-        image = self._choose_image(record, value)
+        self.put_on_canvas(self._choose_image(record, value), record, (labels, value))
+        labels.selected_label = value
+
+    def put_on_canvas(self, image: Image, record: Record, editing: tuple[Labels, int] | None) -> None:
+        """Put prompts on their plane, instead of those that are there, and have them asked as they were."""
+        dock = self._dock
+        dock.image.choose(image)
+        if dock.canvas.points is None:
+            dock.take_image()  # the dock has just been opened
         self._show_plane(image, record)
         dock.look()
         if dock.canvas.points is None or dock.canvas.shapes is None or dock.plane is None:
             return
         dock.canvas.clear(image, dock.plane)
         draw(record, image, dock.viewer.dims, dock.canvas.points, dock.canvas.shapes)
-        dock.recall.editing = (labels, value)
+        dock.recall.editing = editing
         dock.recall.expect(image, turns_of(record))
         dock.recall.note("edit")
-        labels.selected_label = value
         dock.ask()
 
     def _choose_image(self, record: Record, value: int) -> Image:
@@ -146,7 +153,6 @@ class Desk:
             return image
         for layer in self._dock.viewer.layers:
             if isinstance(layer, Image) and role(layer) is None and layer.name == record["image"]:
-                self._dock.image.choose(layer)
                 return layer
         raise InputError(f"Object {value} was found in the image '{record['image']}', which is not open.")
 

@@ -41,6 +41,8 @@ class Ledger:
         self._history = history
         self._here = here
         self._followed: WeakSet[Labels] = WeakSet()
+        self.changed: WeakSet[Labels] = WeakSet()
+        """Layers whose pixels are others than when this was last cleared."""
         self._keys: list[tuple[Labels, str]] = []
 
     # --- layers ---
@@ -60,7 +62,8 @@ class Ledger:
     @property
     def layers(self) -> list[Labels]:
         """The layers that are followed and still there."""
-        return [labels for labels in self._followed if self._here(labels)]
+        here = [labels for labels in self._followed if self._here(labels)]
+        return sorted(here, key=lambda labels: labels.name)
 
     def close(self) -> None:
         """Let the layers be as they were, but for what was done to them."""
@@ -88,6 +91,7 @@ class Ledger:
             return
         if getattr(labels, "_undo_history", ()):  # napari has no public name for it
             labels.undo()
+            self.changed.add(labels)
             self._history.add_undone(self._pixels(labels, "paint"))
             self._recount(labels)
 
@@ -98,10 +102,12 @@ class Ledger:
 
     def _pixels(self, labels: Labels, text: str) -> Step:
         def undo() -> bool:
+            self.changed.add(labels)
             labels.undo()
             return self._here(labels)
 
         def redo() -> bool:
+            self.changed.add(labels)
             labels.redo()
             return self._here(labels)
 
@@ -173,6 +179,7 @@ class Ledger:
     def _on_paint(self, event: Any) -> None:
         """Note an edit of a layer, by us or by hand."""
         labels = event.source
+        self.changed.add(labels)
         grown = gains(event.value)
         with self._history.together("paint"):
             self._history.add(self._pixels(labels, "paint"))

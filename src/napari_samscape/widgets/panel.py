@@ -9,7 +9,16 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users, writable
-from napari_samscape.widgets.controls import Fold, MaskRow, StatusRow, ToolRow, form, key_list, one_at_a_time
+from napari_samscape.widgets.controls import (
+    Fold,
+    MaskRow,
+    RestoreRow,
+    StatusRow,
+    ToolRow,
+    form,
+    key_list,
+    one_at_a_time,
+)
 from napari_samscape.widgets.dock import Dock
 from napari_samscape.widgets.object_table import ObjectTable
 from napari_samscape.widgets.thumbnails import thumbnails
@@ -56,7 +65,7 @@ class PromptPanel(Dock):
         self.points = LayerChooser(self.viewer, users(Points), "Made for you")
         self.shapes = LayerChooser(self.viewer, users(Shapes), "Made for you")
         self.tools, self.masks, self.status = ToolRow(), MaskRow(), StatusRow()
-        self.objects = ObjectTable()
+        self.objects, self.restore = ObjectTable(), RestoreRow()
         self.commit_button = QPushButton("Commit (N)")
         self.commit_button.setStyleSheet("font-weight: bold")
         self.clear_button = QPushButton("Clear prompts (U)")
@@ -82,6 +91,7 @@ class PromptPanel(Dock):
         buttons.addWidget(self.clear_button, 2)
         column = QVBoxLayout(self)
         column.setSpacing(8)
+        column.addWidget(self.restore)
         column.addLayout(where)
         column.addWidget(self.tools)
         column.addWidget(self.status)

@@ -24,6 +24,7 @@ from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
 from napari_samscape.widgets.engine import Engine, LocalEngine
 from napari_samscape.widgets.features import Table, object_table
 from napari_samscape.widgets.history import History
+from napari_samscape.widgets.keeper import Keeper
 from napari_samscape.widgets.labels import Found, FreeIds, new_labels
 from napari_samscape.widgets.layers import Plane, levels, placed_like, plane_of, read_plane
 from napari_samscape.widgets.ledger import Ledger
@@ -68,14 +69,17 @@ class PromptWidget(PromptPanel):
         self._look_soon = self._timer(SETTLED, self.look)
         self.ask_soon = self._timer(30, self.ask)
         self._layers_soon = self._timer(0, self._on_layers)
-        self._image_soon = self._timer(30, self._on_image)
+        self._image_soon = self._timer(30, self.take_image)
         self._connect()
+        self.keeper = Keeper(self)
+        self._restore_soon = self._timer(0, self.keeper.look)
+        self._restore_soon.start()
         self._image_soon.start()  # the dock is drawn first: new layers take napari most of a second
 
     # --- connections ---
 
     def _connect(self) -> None:
-        self.image.chosen.connect(self._on_image)
+        self.image.chosen.connect(self.take_image)
         self.points.chosen.connect(self._prepare)
         self.shapes.chosen.connect(self._prepare)
         self.labels.chosen.connect(self._on_labels)
@@ -119,7 +123,8 @@ class PromptWidget(PromptPanel):
         if not self._image_soon.isActive() and any(layer not in self.viewer.layers for layer in made):
             self._prepare()
 
-    def _on_image(self) -> None:
+    def take_image(self) -> None:
+        """Have prompt layers for the image that is chosen, and look at it."""
         self._image_soon.stop()
         image = self.image.layer
         if image is not None:
@@ -337,8 +342,7 @@ class PromptWidget(PromptPanel):
         table = object_table([item], found.image, found.plane, found.first)
         answer, dims = self.session.answer, self.viewer.dims
         turns = () if answer is None else answer[1]
-        points, shapes = self.canvas.points, self.canvas.shapes
-        record = record_of(found.image, found.plane, dims, points, shapes, turns)
+        record = record_of(found.image, found.plane, dims, self.canvas.layers, turns)
         return {**table, "prompts": [prompt_count(record)]}, record
 
     def _target(self, labels: Labels) -> int:
@@ -378,3 +382,4 @@ class PromptWidget(PromptPanel):
         self.cursor.close()
         self.canvas.close()
         self.ledger.close()
+        self.keeper.close()

@@ -25,15 +25,21 @@ PROMPTS = "napari-samscape prompts"
 
 
 def record_of(
-    image: Image, plane: Plane, dims: Any, points: Points, shapes: Shapes, turns: Iterable[Turn]
+    image: Image,
+    plane: Plane,
+    dims: Any,
+    drawn_on: tuple[Points, Shapes],
+    turns: Iterable[Turn],
+    everywhere: bool = False,
 ) -> Record:
-    """Record the prompts on a plane."""
+    """Record the prompts on a plane, or on all; the turns are those of the plane."""
+    points, shapes = drawn_on
     places = to_layer(points.data, points, image, dims)
-    here = plane.holds(places)
+    here = plane.holds(places) | everywhere
     drawn = []
     for kind, vertices, width in zip(shapes.shape_type, shapes.data, shapes.edge_width, strict=True):
         corners = to_layer(vertices, shapes, image, dims)
-        if plane.holds(corners).all():
+        if everywhere or plane.holds(corners).all():
             drawn.append({"type": str(kind), "vertices": corners.tolist(), "width": float(width)})
     return {
         "image": image.name,
