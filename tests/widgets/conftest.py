@@ -4,6 +4,13 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path, monkeypatch):
+    """A folder of the test's own for what docks save by themselves."""
+    monkeypatch.setenv("SAMSCAPE_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
 @pytest.fixture
 def told(monkeypatch):
     """Texts of the notifications that the user gets."""
@@ -48,3 +55,24 @@ def run(qtbot):
         return dock.status.text.text()
 
     return run_it
+
+
+@pytest.fixture
+def open_dock(make_napari_viewer, qtbot):
+    """Open a viewer with layers and the Prompt dock in it, and wait until it is ready."""
+    from fake_engine import FakeEngine
+    from window import settle
+
+    from napari_samscape.widgets.prompt import PromptWidget
+
+    def open_it(*layers, show=False, engine=FakeEngine, wait=True):
+        viewer = make_napari_viewer(show=show)
+        for layer in layers:
+            viewer.add_layer(layer)
+        dock = PromptWidget(viewer, engine)
+        viewer.window.add_dock_widget(dock, name="Prompt")
+        if wait:
+            settle(qtbot, dock)
+        return viewer, dock
+
+    return open_it

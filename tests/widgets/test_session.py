@@ -12,6 +12,7 @@ from fake_engine import FakeEngine
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.widgets.session import Session, View
+from napari_samscape.widgets.turns import Turn, fit
 
 PICTURE = np.array([[0, 0, 0, 0], [0, 5, 5, 0], [0, 5, 5, 0], [0, 0, 0, 0]])
 CLICK = Prompts(points=[(1, 1)])
@@ -399,3 +400,75 @@ def test_clearing_the_prompts_clears_the_preview(session, bench):
     session.ask(None)
     bench.finish()
     assert session.state.shown is None
+
+
+# --- asking as it was asked before ---
+
+
+def asked(engine):
+    """What has been asked so far, with the corner of the mask beside it."""
+    corner = [None if prompts.mask is None else prompts.mask[0, 0] for prompts in engine.asked]
+    return [(len(prompts.points), mask) for prompts, mask in zip(engine.asked, corner, strict=True)]
+
+
+def test_an_answer_knows_the_turns_that_led_to_it(session, bench):
+    session.look_at(view())
+    assert session.answer is None
+    session.ask(CLICK)
+    bench.finish()
+    assert session.answer == (CLICK, (Turn(1, None),))
+    session.choose(2)
+    session.ask(TWO_CLICKS)
+    bench.finish()
+    assert session.answer == (TWO_CLICKS, (Turn(1, 2), Turn(2, None)))
+    session.ask(ELSEWHERE)
+    bench.finish()
+    assert session.answer == (ELSEWHERE, (Turn(1, None),))
+    session.ask(None)
+    assert session.answer is None
+
+
+def test_turns_are_gone_through_again_with_the_same_questions_and_choices(session, bench, engine):
+    session.look_at(view())
+    session.ask(TWO_CLICKS, (Turn(1, 2), Turn(2, None)))
+    bench.finish()
+    assert asked(engine) == [(1, None), (2, 8.0)]  # the corner of the third mask's logits
+    assert session.answer == (TWO_CLICKS, (Turn(1, 2), Turn(2, None)))
+    session.ask(CLICK, (Turn(1, 0),))
+    bench.finish()
+    assert (session.state.chosen, session.state.picked) == (0, True)
+    session.ask(CLICK, (Turn(1, None),))
+    bench.finish()
+    assert (session.state.chosen, session.state.picked) == (1, False)
+
+
+def test_what_is_asked_afterwards_goes_on_from_there(session, bench, engine):
+    session.look_at(view())
+    session.ask(CLICK, (Turn(1, 0),))
+    bench.finish()
+    session.ask(TWO_CLICKS)
+    bench.finish()
+    assert asked(engine)[-1] == (2, 0.0)
+    assert session.answer[1] == (Turn(1, 0), Turn(2, None))
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        ((Turn(2),), True),
+        ((Turn(1), Turn(2)), True),
+        ((), False),
+        ((Turn(1),), False),
+        ((Turn(2), Turn(1)), False),
+        ((Turn(0), Turn(2)), False),
+        ((Turn(2), Turn(2)), False),
+    ],
+)
+def test_turns_that_cannot_have_led_there_are_told(turns, expected):
+    assert fit(turns, TWO_CLICKS) is expected
+
+
+def test_a_box_alone_is_a_turn_and_an_outline_has_but_one():
+    assert fit((Turn(0), Turn(1)), Prompts(points=[(1, 1)], box=(0, 0, 3, 3)))
+    drawn = Prompts(points=[(1, 1)], box=(0, 0, 3, 3), mask=PICTURE == 5)
+    assert fit((Turn(1),), drawn) and not fit((Turn(0), Turn(1)), drawn)

@@ -66,6 +66,12 @@ class Canvas:
 
     # --- the layers for prompts ---
 
+    @property
+    def layers(self) -> tuple[Points, Shapes]:
+        """Both layers, once they are there."""
+        assert self.points is not None and self.shapes is not None
+        return self.points, self.shapes
+
     def prepare(self, image: Image, points: Points | None, shapes: Shapes | None) -> None:
         """Take the user's prompt layers, or make what is missing, in the image's place."""
         self.points = points or self._own(self.points, image) or self._add_points(image)

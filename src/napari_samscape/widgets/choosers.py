@@ -118,6 +118,15 @@ class ModelChooser(QComboBox):
             self._last = index
             self.chosen.emit(self.itemData(index))
 
+    def take(self, model: str) -> None:
+        """Choose a model of the list, or a checkpoint that is there."""
+        index = self.findData(model)
+        if index >= 0:
+            self.setCurrentIndex(index)
+            self._on_activated(index)
+        elif Path(model).is_file():
+            self.open(model)
+
     def open(self, path: str) -> None:
         """Add a checkpoint's path to the list and choose it."""
         self.insertItem(self.count() - 1, Path(path).name, path)

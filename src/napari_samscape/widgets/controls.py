@@ -179,6 +179,36 @@ class StatusRow(QWidget):
         self.bar.setValue(done)
 
 
+class RestoreRow(QWidget):
+    """A question about work that was left behind, with two buttons; hidden while there is none."""
+
+    accepted = Signal()
+    refused = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.yes, self.no = QPushButton("Restore"), QPushButton("Discard")
+        self.yes.clicked.connect(self.accepted)
+        self.no.clicked.connect(self.refused)
+        row = QHBoxLayout()
+        for button in (self.yes, self.no):
+            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            row.addWidget(button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.text)
+        column.addLayout(row)
+        self.hide()
+
+    def ask(self, text: str) -> None:
+        """Show the question."""
+        self.text.setText(text)
+        self.show()
+
+
 class Fold(QWidget):
     """A heading that opens and closes what is below it.
 
@@ -190,10 +220,17 @@ class Fold(QWidget):
         What is below it.
     opened : bool
         Whether it is open at first.
+    grows : bool
+        Whether it takes up what room there is while it is open.
     """
 
-    def __init__(self, title: str, content: QWidget | QLayout, opened: bool = False) -> None:
+    opening = Signal()
+
+    def __init__(
+        self, title: str, content: QWidget | QLayout, opened: bool = False, grows: bool = False
+    ) -> None:
         super().__init__()
+        self._grows = grows
         self._content = content if isinstance(content, QWidget) else QWidget()
         if isinstance(content, QLayout):
             self._content.setLayout(content)
@@ -216,6 +253,18 @@ class Fold(QWidget):
         """Show or hide the content."""
         self._heading.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
         self._content.setVisible(opened)
+        self._heading.setChecked(opened)
+        growing = QSizePolicy.Policy.Expanding if opened and self._grows else QSizePolicy.Policy.Maximum
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, growing)
+        if opened:
+            self.opening.emit()
+
+
+def one_at_a_time(folds: Sequence[Fold]) -> None:
+    """Let a fold close the others when it is opened: there is room for one."""
+    for fold in folds:
+        others = [other for other in folds if other is not fold]
+        fold.opening.connect(lambda others=others: [other.open(False) for other in others])
 
 
 class Scroll(QScrollArea):

@@ -70,13 +70,32 @@ def joined(tables: Sequence[Table]) -> Table:
 
 def add_rows(labels: Labels, table: Table) -> None:
     """Add rows to a layer's features; those that are there under the same ids are replaced."""
-    features = labels.features
-    old: Table = {str(name): features[name].tolist() for name in features.columns}
-    if old and INDEX not in old:
-        old = {INDEX: list(range(len(features))), **old}  # napari counts rows then, from the background on
-    new = set(table[INDEX])
-    kept = [row for row, index in enumerate(old.get(INDEX, [])) if index not in new]
+    put_rows(labels, table[INDEX], table)
+
+
+def put_rows(labels: Labels, ids: Iterable[int], table: Table) -> None:
+    """Let the rows of a table be all that a layer's features have about some ids."""
+    old, gone = all_rows(labels), set(ids)
+    kept = [row for row, index in enumerate(old.get(INDEX, [])) if index not in gone]
     labels.features = joined([chosen_rows(old, kept), table])
+
+
+def rows_of(labels: Labels, ids: Iterable[int]) -> Table:
+    """The rows about some ids."""
+    table, wanted = all_rows(labels), set(ids)
+    return chosen_rows(table, [row for row, index in enumerate(table.get(INDEX, [])) if index in wanted])
+
+
+def all_rows(labels: Labels) -> Table:
+    """A layer's features."""
+    features = labels.features
+    table: Table = {str(name): features[name].tolist() for name in features.columns}
+    if table and INDEX not in table:
+        table = {
+            INDEX: list(range(len(features))),
+            **table,
+        }  # napari counts rows then
+    return table
 
 
 def _length(table: Table) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -195,14 +196,57 @@ def _slices(target: Plane, where: Corners) -> tuple[Any, ...]:
 def _set_undoably(labels: Labels, target: Plane, corner: tuple[int, int], ids: NDArray[np.int64]) -> None:
     """Set pixels to ids (y, x) where these are not 0."""
     rows, columns = np.nonzero(ids)
-    if len(rows) == 0:
-        return
     indices = [np.full(len(rows), i) for i in target.position]
     indices[target.axes[0]], indices[target.axes[1]] = rows + corner[0], columns + corner[1]
+    _set(labels, tuple(indices), ids[rows, columns])
+
+
+def _set(labels: Labels, indices: tuple[NDArray, ...], values: Any) -> None:
+    if len(indices[0]) == 0:
+        return
     try:
-        labels.data_setitem(tuple(indices), ids[rows, columns])
+        labels.data_setitem(indices, values)
     except (NotImplementedError, OSError, TypeError, ValueError) as problem:
         raise InputError(f"The layer '{labels.name}' cannot be written to: {problem}.") from None
+
+
+def renumber(labels: Labels, ids: Iterable[int], value: int, plane: Plane | None = None) -> None:
+    """Give all pixels of some objects another id, 0 to erase them; everywhere, or on one plane of the layer.
+
+    The layer is searched for them, piece by piece along its first axis; it is one step of napari's undo.
+    """
+    wanted, shape = np.array(sorted(ids)), data_shape(labels)
+    limits = [slice(0, size) for size in shape]
+    if plane is not None:
+        for axis in plane.others:
+            limits[axis] = slice(plane.position[axis], plane.position[axis] + 1)
+    pixels = int(np.prod([part.stop - part.start for part in limits]))
+    first = limits[0]
+    rows = max(1, BAND * (first.stop - first.start) // max(1, pixels))
+    with labels.block_history():
+        for row in range(first.start, first.stop, rows):
+            part = (slice(row, min(row + rows, first.stop)), *limits[1:])
+            found = np.nonzero(np.isin(np.asarray(labels.data[part]), wanted))
+            indices = tuple(index + where.start for index, where in zip(found, part, strict=True))
+            _set(labels, indices, value)
+
+
+def areas(labels: Labels) -> dict[int, int]:
+    """Number of pixels of each object in a layer, which is read whole."""
+    ids, counts = np.unique(np.asarray(labels.data), return_counts=True)
+    return {int(i): int(n) for i, n in zip(ids, counts, strict=True) if i != 0}
+
+
+def gains(atoms: Iterable[Any]) -> dict[int, int]:
+    """By how many pixels each object has grown or shrunk in one step of napari's history."""
+    total: Counter[int] = Counter()
+    for atom in atoms:
+        old, new = np.ravel(atom[-2]), np.ravel(np.broadcast_to(atom[-1], np.shape(atom[-2])))
+        for values, sign in ((old, -1), (new, 1)):
+            ids, counts = np.unique(values, return_counts=True)
+            for i, n in zip(ids, counts, strict=True):
+                total[int(i)] += sign * int(n)
+    return {i: n for i, n in total.items() if n != 0 and i != 0}
 
 
 def _between(labels: Labels, target: Plane, found: Found, dims: Any) -> tuple[NDArray, NDArray]:

@@ -205,14 +205,19 @@ def to_layer(points: NDArray, source: Layer, target: Layer, dims: Any) -> NDArra
     Where the source has fewer dimensions than the target, its points lie wherever the sliders of ``dims``
     stand. Layers may measure the world in different units (micrometres and nanometres, say).
     """
-    points = np.asarray(points, dtype=float).reshape(-1, source.ndim)
-    world = _apply(world_matrix(source), points) * _units(source.units, dims.units, source.ndim)
+    world = to_world(points, source, dims)
     missing = target.ndim - source.ndim
     if missing > 0:
         leading = np.asarray(dims.point, dtype=float)[-target.ndim :][:missing]
-        world = np.hstack([np.tile(leading, (len(points), 1)), world])
+        world = np.hstack([np.tile(leading, (len(world), 1)), world])
     world = world[:, -target.ndim :] * _units(dims.units, target.units, target.ndim)
     return _apply(np.linalg.inv(world_matrix(target)), world)
+
+
+def to_world(points: NDArray, layer: Layer, dims: Any) -> NDArray:
+    """World coordinates, shape (n, layer.ndim), as the viewer counts them, of a layer's data coordinates."""
+    points = np.asarray(points, dtype=float).reshape(-1, layer.ndim)
+    return _apply(world_matrix(layer), points) * _units(layer.units, dims.units, layer.ndim)
 
 
 def _units(before: Sequence[Any] | None, after: Sequence[Any] | None, ndim: int) -> NDArray:

@@ -9,8 +9,18 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users, writable
-from napari_samscape.widgets.controls import Fold, MaskRow, StatusRow, ToolRow, form, key_list
+from napari_samscape.widgets.controls import (
+    Fold,
+    MaskRow,
+    RestoreRow,
+    StatusRow,
+    ToolRow,
+    form,
+    key_list,
+    one_at_a_time,
+)
 from napari_samscape.widgets.dock import Dock
+from napari_samscape.widgets.object_table import ObjectTable
 from napari_samscape.widgets.thumbnails import thumbnails
 
 if TYPE_CHECKING:
@@ -28,8 +38,12 @@ KEYS: dict[str, tuple[str, str]] = {
     "Control-2": ("choose_second", ""),
     "Control-3": ("choose_third", ""),
     "N": ("commit", "commit the object"),
+    "H": ("edit", "edit the selected object"),
+    "J": ("next_uncertain", "next uncertain object"),
+    "K": ("previous_uncertain", "the one before"),
     "U": ("clear", "clear the prompts"),
-    "Control-Z": ("undo", "undo a commit"),
+    "Control-Z": ("undo", "undo"),
+    "Control-Shift-Z": ("redo", "do it again"),
 }
 
 
@@ -51,6 +65,7 @@ class PromptPanel(Dock):
         self.points = LayerChooser(self.viewer, users(Points), "Made for you")
         self.shapes = LayerChooser(self.viewer, users(Shapes), "Made for you")
         self.tools, self.masks, self.status = ToolRow(), MaskRow(), StatusRow()
+        self.objects, self.restore = ObjectTable(), RestoreRow()
         self.commit_button = QPushButton("Commit (N)")
         self.commit_button.setStyleSheet("font-weight: bold")
         self.clear_button = QPushButton("Clear prompts (U)")
@@ -76,6 +91,7 @@ class PromptPanel(Dock):
         buttons.addWidget(self.clear_button, 2)
         column = QVBoxLayout(self)
         column.setSpacing(8)
+        column.addWidget(self.restore)
         column.addLayout(where)
         column.addWidget(self.tools)
         column.addWidget(self.status)
@@ -84,8 +100,14 @@ class PromptPanel(Dock):
         column.addWidget(self.preview)
         column.addWidget(self.extend)
         column.addWidget(self.over)
-        column.addWidget(Fold("Keys", key_list(_key_rows()), opened=True))
-        column.addWidget(Fold("Prompt layers", layers))
+        folds = [
+            Fold("Objects", self.objects, opened=True, grows=True),
+            Fold("Keys", key_list(_key_rows())),
+            Fold("Prompt layers", layers),
+        ]
+        one_at_a_time(folds)
+        for fold in folds:
+            column.addWidget(fold, 100 if fold is folds[0] else 0)
         column.addStretch(1)
 
     def render_state(self, state: State) -> None:
@@ -102,14 +124,18 @@ class PromptPanel(Dock):
             pictures = thumbnails(state.picture, state.masks.masks)
             self.masks.show_masks(pictures, list(state.masks.iou), state.chosen)
 
-    def show_target(self) -> None:
+    def show_target(self, editing: int | None = None) -> None:
         """Say on the button where the next commit goes."""
         labels = self.labels.layer
-        extends = self.extend.isChecked() and labels is not None
-        self.commit_button.setText(f"Extend object {labels.selected_label} (N)" if extends else "Commit (N)")
+        text = "Commit (N)"
+        if editing is not None:
+            text = f"Replace object {editing} (N)"
+        elif self.extend.isChecked() and labels is not None:
+            text = f"Extend object {labels.selected_label} (N)"
+        self.commit_button.setText(text)
 
 
 def _key_rows() -> list[tuple[str, str]]:
-    shown = {"Control-1": "Ctrl+1 2 3", "Control-Z": "Ctrl+Z"}
+    shown = {"Control-1": "Ctrl+1 2 3", "Control-Z": "Ctrl+Z", "Control-Shift-Z": "Ctrl+Shift+Z"}
     rows = [(shown.get(key, key), text) for key, (_, text) in KEYS.items() if text]
     return [*rows, ("Shift+click", "background, whatever the tool")]

@@ -6,7 +6,7 @@ decides nothing else. Coordinates are the business of `layers` and `labels`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import napari.viewer
@@ -16,12 +16,21 @@ from napari.utils.notifications import show_info
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.canvas import Canvas
 from napari_samscape.widgets.controls import TOOLS
+from napari_samscape.widgets.cursor import Cursor
+from napari_samscape.widgets.desk import Desk
 from napari_samscape.widgets.dock import tell
+from napari_samscape.widgets.drawings import end_drawing
 from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
 from napari_samscape.widgets.engine import Engine, LocalEngine
-from napari_samscape.widgets.labels import Found, FreeIds, new_labels, write_object
-from napari_samscape.widgets.layers import Plane, levels, place_on, placed_like, plane_of, read_plane
+from napari_samscape.widgets.features import Table, object_table
+from napari_samscape.widgets.history import History
+from napari_samscape.widgets.keeper import Keeper
+from napari_samscape.widgets.labels import Found, FreeIds, new_labels
+from napari_samscape.widgets.layers import Plane, levels, placed_like, plane_of, read_plane
+from napari_samscape.widgets.ledger import Ledger
 from napari_samscape.widgets.panel import KEYS, PromptPanel
+from napari_samscape.widgets.recall import Recall
+from napari_samscape.widgets.records import Record, prompt_count, record_of
 from napari_samscape.widgets.session import Session, State, View
 
 SETTLED = 200
@@ -47,31 +56,37 @@ class PromptWidget(PromptPanel):
         self._make_engine = engine
         self.session = Session(self._jobs, engine("nano"))
         self.canvas = Canvas(self.viewer)
+        self.history = History()
+        self.ledger = Ledger(self.history, lambda labels: labels in self.viewer.layers)
+        self.recall = Recall(self.viewer, self.canvas, self.session, self.history, self.look)
+        self.desk, self.cursor = Desk(self), Cursor(self)
         self._ids = FreeIds()
-        self._plane: Plane | None = None
+        self.plane: Plane | None = None
         self._version = 0
         self._tool = FOREGROUND
         self._shown = State()
         self._commit_when_answered = False
         self._look_soon = self._timer(SETTLED, self.look)
-        self._ask_soon = self._timer(30, self.ask)
+        self.ask_soon = self._timer(30, self.ask)
         self._layers_soon = self._timer(0, self._on_layers)
-        self._image_soon = self._timer(30, self._on_image)
-        self._foreground_soon = self._timer(0, lambda: self.use(FOREGROUND))
+        self._image_soon = self._timer(30, self.take_image)
         self._connect()
+        self.keeper = Keeper(self)
+        self._restore_soon = self._timer(0, self.keeper.look)
+        self._restore_soon.start()
         self._image_soon.start()  # the dock is drawn first: new layers take napari most of a second
 
     # --- connections ---
 
     def _connect(self) -> None:
-        self.image.chosen.connect(self._on_image)
+        self.image.chosen.connect(self.take_image)
         self.points.chosen.connect(self._prepare)
         self.shapes.chosen.connect(self._prepare)
         self.labels.chosen.connect(self._on_labels)
-        self.extend.toggled.connect(self.show_target)
+        self.extend.toggled.connect(self._target_change)
         self.model.chosen.connect(lambda name: self.session.use(self._make_engine(name)))
         self.tools.used.connect(self.use)
-        self.masks.picked.connect(self.session.choose)
+        self.masks.picked.connect(self.choose)
         self.status.cancelled.connect(self.session.cancel)
         self.commit_button.clicked.connect(self.commit)
         self.clear_button.clicked.connect(self.clear)
@@ -82,10 +97,7 @@ class PromptWidget(PromptPanel):
         listen("layers", layers, ("inserted", "removed", "reordered", "renamed"), self._layers_change)
         listen("dims", dims, ("point", "order", "ndisplay", "ndim"), self._dims_change)
         listen("active", layers.selection, ("active",), self._show_tool)
-        listen("canvas", self.viewer, ("mouse_over_canvas",), self._on_canvas)
-        self.preview.toggled.connect(lambda: self.session.point_at(None))
-        self.viewer.mouse_move_callbacks.append(self._on_move)
-        self.viewer.mouse_drag_callbacks.append(self._on_press)
+        self.cursor.listen()
         self.canvas.bind((key, getattr(self, name)) for key, (name, _) in KEYS.items())
 
     # --- the viewer changes ---
@@ -97,10 +109,11 @@ class PromptWidget(PromptPanel):
         self._look_soon.start()
 
     def _prompts_change(self, *_: object) -> None:
-        self._ask_soon.start()
+        self.ask_soon.start()
 
     def _pixels_change(self, *_: object) -> None:
         self._version += 1
+        self.recall.forget_turns()
         self._look_soon.start()
 
     def _on_layers(self) -> None:
@@ -110,11 +123,13 @@ class PromptWidget(PromptPanel):
         if not self._image_soon.isActive() and any(layer not in self.viewer.layers for layer in made):
             self._prepare()
 
-    def _on_image(self) -> None:
+    def take_image(self) -> None:
+        """Have prompt layers for the image that is chosen, and look at it."""
         self._image_soon.stop()
         image = self.image.layer
         if image is not None:
             self._version += 1
+            self.recall.forget_turns()
             self._listening.to("pixels", image, ("data",), self._pixels_change)
             self._listening.to("place", image, PLACE, self._prompts_change)
             self._prepare()
@@ -130,22 +145,31 @@ class PromptWidget(PromptPanel):
         for what, layer in (("points", self.canvas.points), ("shapes", self.canvas.shapes)):
             self._listening.to(what, layer, changes, self._prompts_change)
             self._listening.to(f"{what} tool", layer, ("mode", "feature_defaults"), self._show_tool)
-        self._ask_soon.start()
+        self.recall.note()
+        self.ask_soon.start()
 
     def _on_labels(self) -> None:
         if self.labels.layer is not None:
+            self.ledger.follow(self.labels.layer)
             self._listening.to("label", self.labels.layer, ("selected_label",), self._target_change)
-        self.show_target()
+        self.desk.use(self.labels.layer)
+        self._target_change()
 
     def _target_change(self, *_: object) -> None:
-        self.show_target()
+        self.show_target(self._edited)
+
+    @property
+    def _edited(self) -> int | None:
+        """Id of the object that is being edited, in the layer that is chosen."""
+        labels, value = self.recall.editing or (None, None)
+        return value if labels is not None and labels is self.labels.layer else None
 
     # --- to the session ---
 
     def look(self) -> None:
         """Look at the plane that the viewer shows."""
         self._look_soon.stop()
-        self._plane = None
+        self.plane = None
         image = self.image.layer
         if image is None:
             self.session.look_at(None)
@@ -155,16 +179,17 @@ class PromptWidget(PromptPanel):
         except InputError as problem:
             self.session.look_at(None, str(problem))
             return
-        self._plane = plane
+        self.plane = plane
         arrays = levels(image)
         self.session.look_at(View((image.unique_id, self._version, plane), lambda: read_plane(arrays, plane)))
         self.ask()
 
     def ask(self) -> None:
         """Ask what the prompts on the plane say."""
-        self._ask_soon.stop()
+        self.ask_soon.stop()
         self._commit_when_answered = False
-        image, plane = self.image.layer, self._plane
+        self.recall.note()
+        image, plane = self.image.layer, self.plane
         if image is None or plane is None:
             return
         found = None
@@ -172,39 +197,8 @@ class PromptWidget(PromptPanel):
             found = prompts_on(image, plane, self.viewer.dims, self.canvas.points, self.canvas.shapes)
         except InputError as problem:
             tell(problem)
-        self.session.ask(found)
-
-    # --- the cursor ---
-
-    def _on_move(self, _viewer: Any, event: Any) -> None:
-        """Preview what a click here would give; with Shift, what a background point would."""
-        background = "Shift" in event.modifiers
-        # Once there are prompts, the chosen mask has to be seen, unless one asks for the other.
-        wanted = self.preview.isChecked() and self._points_in_hand and background == self.session.has_prompts
-        image, plane, place = self.image.layer, self._plane, None
-        if wanted and image is not None and plane is not None:
-            place = place_on(image, plane, self.viewer.dims, event.position)
-        self.session.point_at(None if place is None else (place[0], place[1]), label=int(not background))
-
-    def _on_canvas(self, event: Any) -> None:
-        if not event.value:
-            self.session.point_at(None)
-
-    def _on_press(self, _viewer: Any, event: Any) -> Iterator[None]:
-        """Let a click with Shift be a background point; napari asks the viewer before the layer."""
-        if "Shift" not in event.modifiers or not self._points_in_hand or self.canvas.kind == BACKGROUND:
-            return
-        self.use(BACKGROUND)
-        yield
-        while event.type == "mouse_move":
-            yield
-        self._foreground_soon.start()  # not now: the layer adds its point after this
-
-    @property
-    def _points_in_hand(self) -> bool:
-        """Whether a click on the canvas would make a point."""
-        points = self.canvas.points
-        return points is not None and points is self.viewer.layers.selection.active and points.mode == "add"
+        self._target_change()
+        self.session.ask(found, () if found is None else self.recall.turns(plane, found))
 
     # --- tools and keys ---
 
@@ -237,43 +231,79 @@ class PromptWidget(PromptPanel):
         """Go from points to boxes, or back."""
         self.use("add_rectangle" if self._tool in (FOREGROUND, BACKGROUND) else FOREGROUND)
 
+    def choose(self, index: int) -> None:
+        """Choose a mask."""
+        self.recall.note()
+        before = self.session.answer
+        self.session.choose(index)
+        if self.session.answer != before:
+            self.recall.note_choice(self.plane)
+
     def choose_next(self) -> None:
-        """Choose the next mask."""
-        self.session.choose_next()
+        """Choose the next mask, and after the last one the first."""
+        masks = self.session.state.masks
+        if masks is not None:
+            self.choose((self.session.state.chosen + 1) % len(masks.iou))
 
     def choose_first(self) -> None:
         """Choose the first mask."""
-        self.session.choose(0)
+        self.choose(0)
 
     def choose_second(self) -> None:
         """Choose the second mask."""
-        self.session.choose(1)
+        self.choose(1)
 
     def choose_third(self) -> None:
         """Choose the third mask."""
-        self.session.choose(2)
+        self.choose(2)
 
     def clear(self) -> None:
         """Remove the prompts on the plane, and with them the masks."""
-        if self.image.layer is not None and self._plane is not None:
-            self.canvas.clear(self.image.layer, self._plane)
+        if self.image.layer is not None and self.plane is not None:
+            self.canvas.clear(self.image.layer, self.plane)
+            self.recall.editing = None
             self.ask()
 
     def undo(self) -> None:
-        """Undo in the Labels layer, as Ctrl-Z does where that layer is the selected one."""
-        if self.labels.layer is not None:
-            self.labels.layer.undo()
+        """Undo the last step: a prompt, a choice, a commit, something painted."""
+        self.settle_prompts()
+        if not self.history.undo() and self.labels.layer is not None:
+            self.ledger.undo(self.labels.layer)
+
+    def redo(self) -> None:
+        """Do again what was undone last."""
+        self.settle_prompts()
+        self.history.redo()
+
+    def settle_prompts(self) -> None:
+        """End what is being drawn, and make a step of it."""
+        if self.canvas.shapes is not None:
+            end_drawing(self.canvas.shapes)
+        self.recall.held = False
+        self.recall.note()
 
     # --- objects ---
 
+    def edit(self) -> None:
+        """Take the selected object up again, with its prompts."""
+        self.desk.edit()
+
+    def next_uncertain(self) -> None:
+        """Go to the next object by predicted IoU, from the most uncertain one on."""
+        self.desk.step(1)
+
+    def previous_uncertain(self) -> None:
+        """Go to the one before."""
+        self.desk.step(-1)
+
     def commit(self) -> None:
         """Write the chosen mask into the Labels layer; a mask that is still being made is waited for."""
-        if self._ask_soon.isActive():
+        if self.ask_soon.isActive():
             self.ask()
         if self.session.pending:
             self._commit_when_answered = True
             return
-        image, plane, mask = self.image.layer, self._plane, self.session.state.mask
+        image, plane, mask = self.image.layer, self.plane, self.session.state.mask
         if image is None or plane is None or mask is None:
             show_info("There is nothing to commit yet: click on an object first.")
             return
@@ -287,18 +317,38 @@ class PromptWidget(PromptPanel):
 
     def _write(self, image: Image, plane: Plane, mask: Any) -> None:
         labels = self.labels.layer or self._new_labels(image)
-        value = self._target(labels)
-        found = Found(mask, image, plane)
-        if write_object(labels, value, found, self.viewer.dims, over=self.over.isChecked()) == 0:
+        found = Found(mask, image, plane, self._target(labels))
+        write = self.ledger.write if self._edited is None else self.ledger.replace
+        over, written = self.over.isChecked(), 0
+        if mask.any():
+            with self.history.together("commit"):
+                written = write(found, labels, self.viewer.dims, over=over, about=self._about(found))
+                if written:
+                    self.clear()
+            if not written:
+                self.history.cancel()
+        if not written:
             raise InputError(
                 "Nothing was written: the mask is empty, or all of it belongs to objects already "
                 f"(to replace those, tick '{self.over.text()}')."
             )
-        labels.selected_label = value
-        self.clear()
+        labels.selected_label = found.first
+
+    def _about(self, found: Found) -> tuple[Table, Record | None]:
+        """What there is to say about an object that is committed: its row, and its prompts."""
+        from napari_samscape.prediction.instances import instance_from_mask
+
+        item = instance_from_mask(found.mask, predicted_iou=self.session.state.iou)
+        table = object_table([item], found.image, found.plane, found.first)
+        answer, dims = self.session.answer, self.viewer.dims
+        turns = () if answer is None else answer[1]
+        record = record_of(found.image, found.plane, dims, self.canvas.layers, turns)
+        return {**table, "prompts": [prompt_count(record)]}, record
 
     def _target(self, labels: Labels) -> int:
         """Id that the next commit goes to."""
+        if self._edited is not None:
+            return self._edited
         if not self.extend.isChecked():
             return self._ids.next(labels)
         if labels.selected_label == 0:
@@ -312,6 +362,7 @@ class PromptWidget(PromptPanel):
         return labels
 
     def _on_answer(self) -> None:
+        self.recall.remember(self.plane)
         if self._commit_when_answered:
             self._commit_when_answered = False
             self.commit()
@@ -323,15 +374,12 @@ class PromptWidget(PromptPanel):
         before, self._shown = self._shown, state
         same = state.masks is before.masks and state.chosen == before.chosen
         if not same or state.preview is not before.preview:
-            self.canvas.show(state.shown, self.image.layer, self._plane)
+            self.canvas.show(state.shown, self.image.layer, self.plane)
 
     def close_session(self) -> None:
         """Stop the work and leave the viewer as it was, but for prompts and objects."""
         super().close_session()
-        for callbacks, ours in (
-            (self.viewer.mouse_move_callbacks, self._on_move),
-            (self.viewer.mouse_drag_callbacks, self._on_press),
-        ):
-            if ours in callbacks:
-                callbacks.remove(ours)
+        self.cursor.close()
         self.canvas.close()
+        self.ledger.close()
+        self.keeper.close()

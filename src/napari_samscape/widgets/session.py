@@ -8,19 +8,19 @@ place of it is ever asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_samscape.prediction.types import Prompts
+from napari_samscape.widgets.turns import Question, Turn, answered, corrected, fit, with_point, within
 
 if TYPE_CHECKING:
-    from napari_samscape.prediction.types import Masks
+    from napari_samscape.prediction.types import Masks, Prompts
     from napari_samscape.widgets.engine import Engine
 
 Phase = Literal["nothing", "working", "ready", "stopped"]
@@ -78,6 +78,11 @@ class State:
         """The chosen mask, bool (y, x), or None."""
         return None if self.masks is None else self.masks.masks[self.chosen]
 
+    @property
+    def iou(self) -> float:
+        """Predicted IoU of the chosen mask; not a number without one."""
+        return math.nan if self.masks is None else float(self.masks.iou[self.chosen])
+
 
 class JobRunner(Protocol):
     """What a session needs of `worker.Jobs`."""
@@ -119,6 +124,8 @@ class Session:
         self._running: tuple[Engine, Hashable] | None = None
         self._prompts: Prompts | None = None
         self._answer_to: Prompts | None = None
+        self._turns: tuple[Turn, ...] = ()  # to the answer
+        self._replay: tuple[Turn, ...] = ()  # to go through for the next one
         self._pointed: Prompts | None = None  # the prompts and the cursor's place
         self._previewed: Prompts | None = None
         self._halted = False
@@ -141,19 +148,33 @@ class Session:
             return
         self._view = view
         self._prompts = self._answer_to = self._pointed = None
+        self._turns = self._replay = ()
         self._halted = False
         self.state = State(text=why_not)
         self._next()
 
-    def ask(self, prompts: Prompts | None) -> None:
-        """Ask about one object in the picture; None means that there is no prompt any more."""
+    def ask(self, prompts: Prompts | None, turns: Sequence[Turn] = ()) -> None:
+        """Ask about one object in the picture; None means that there is no prompt any more.
+
+        With the turns that led to an earlier answer it is asked as it was then, for the same answer.
+        """
         self._prompts = prompts
+        self._replay = tuple(turns) if prompts is not None and fit(turns, prompts) else ()
+        self._answer_to = None if self._replay else self._answer_to
         self._halted = False
         self._pointed = None  # it had the old prompts beside it; what is drawn of it stays till the answer
         if prompts is None:
-            self._answer_to = None
+            self._answer_to, self._turns = None, ()
             self.state = replace(self.state, masks=None, chosen=0, picked=False, preview=None)
         self._next()
+
+    @property
+    def answer(self) -> tuple[Prompts, tuple[Turn, ...]] | None:
+        """The prompts that the masks answer, and what it takes to ask them again; None without masks."""
+        if self._answer_to is None or self.state.masks is None or not self._turns:
+            return None
+        choice = self.state.chosen if self.state.picked else None
+        return self._answer_to, (*self._turns[:-1], self._turns[-1]._replace(choice=choice))
 
     @property
     def has_prompts(self) -> bool:
@@ -212,24 +233,35 @@ class Session:
             self._show()
         elif not engine.knows(view.key):
             self._start("Looking at the picture…", lambda progress: _embed(engine, view, progress), None)
-        elif self.pending:
-            question = corrected(prompts, self._answer_to, self.state) if prompts else None
-            self._start("Finding the object…", lambda _: _predict(engine, view, question), prompts)
+        elif self.pending and prompts is not None:
+            question = self._question(prompts)
+            self._start("Finding the object…", lambda _: answered(engine, view.key, question), question)
         elif self._pointed is not None and self._pointed is not self._previewed:
             self._preview(engine, view, self._pointed)
         else:
             self._show(phase="ready", text=_ready_text(self.state.masks))
 
-    def _start(self, text: str, work: Any, prompts: Prompts | None) -> None:
+    def _question(self, prompts: Prompts) -> Question:
+        if self._replay:
+            return Question(prompts, self._replay)
+        asked = self._corrected(prompts, self._answer_to)
+        before = () if asked is prompts or self.answer is None else self.answer[1]
+        return Question(prompts, (*before, Turn(len(prompts.points))), asked)
+
+    def _corrected(self, new: Prompts, old: Prompts | None) -> Prompts:
+        masks, chosen = self.state.masks, self.state.chosen
+        return new if masks is None else corrected(new, old, masks, chosen)
+
+    def _start(self, text: str, work: Any, question: Question | None) -> None:
         assert self._view is not None
         self._running = (self._engine, self._view.key)
         self._show(phase="working", text=text, done=0, total=0)
-        done = partial(self._on_done, prompts)
+        done = partial(self._on_done, question)
         self._jobs.start(work, done, self._on_failed, self._on_progress)
 
     def _preview(self, engine: Engine, view: View, pointed: Prompts) -> None:
         """Answer for where the cursor is, without a word: the status would flicker."""
-        question = corrected(pointed, self._prompts, self.state)
+        question = Question(pointed, (), self._corrected(pointed, self._prompts))
         self._running = (engine, view.key)
 
         def done(answer: tuple[Masks, Any]) -> None:
@@ -238,26 +270,35 @@ class Session:
                 self.state = replace(self.state, preview=answer[0].masks[answer[0].best])
             self._next()
 
-        work = partial(_predict, engine, view, question, look=False)
+        work = partial(answered, engine, view.key, question, look=False)
         self._jobs.start(lambda _: work(), done, self._on_failed, lambda *_: None)
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
         if text:
             self._show(done=done, total=total, text=text)
 
-    def _on_done(self, prompts: Prompts | None, answer: tuple[Masks, Any] | None) -> None:
-        fits = answer is not None and prompts is self._prompts
-        if answer is not None and fits:
+    def _on_done(self, question: Question | None, answer: tuple[Masks, Any] | None) -> None:
+        fits = question is not None and question.prompts is self._prompts
+        if question is not None and answer is not None and fits:
             masks, picture = answer
-            self._answer_to = prompts
-            before = self.state.masks
-            kept = self.state.picked and before is not None and len(before.iou) == len(masks.iou)
-            chosen = self.state.chosen if kept else masks.best
-            state = replace(self.state, masks=masks, chosen=chosen, picked=kept, picture=picture)
+            choice = self._choice(question, masks)
+            self._answer_to, self._turns, self._replay = question.prompts, question.turns, ()
+            chosen = masks.best if choice is None else choice
+            state = replace(
+                self.state, masks=masks, chosen=chosen, picked=choice is not None, picture=picture
+            )
             self.state = replace(state, preview=None if self._pointed is None else state.preview)
         self._next()
         if fits:
             self.answered.emit()
+
+    def _choice(self, question: Question, masks: Masks) -> int | None:
+        """Mask that the user chose, of these or of ones like them before."""
+        if self._replay:
+            return within(question.turns[-1].choice, masks)
+        before = self.state.masks
+        kept = self.state.picked and before is not None and len(before.iou) == len(masks.iou)
+        return self.state.chosen if kept else None
 
     def _on_failed(self, error: Exception | None) -> None:
         if error is None or self._running != (self._engine, self._view.key if self._view else None):
@@ -278,41 +319,6 @@ class Session:
 def _embed(engine: Engine, view: View, progress: Any) -> None:
     progress(0, 0, "Reading the picture…")
     engine.embed(view.key, view.read(), progress)
-
-
-def _predict(engine: Engine, view: View, prompts: Any, look: bool = True) -> tuple[Masks, Any]:
-    # One click may mean several things; a second prompt says which, and the models are trained accordingly.
-    parts = len(prompts.points) + (prompts.box is not None) + (prompts.mask is not None)
-    masks = engine.predict(view.key, prompts, multimask=parts == 1, look=look)
-    return masks, engine.picture(view.key)
-
-
-def with_point(prompts: Prompts | None, place: tuple[float, float], label: int) -> Prompts:
-    """Return the prompts with one more point."""
-    if prompts is None:
-        return Prompts(points=[place], labels=[label])
-    points = np.concatenate([prompts.points.reshape(-1, 2), [place]])
-    return replace(prompts, points=points, labels=np.append(prompts.labels, label))
-
-
-def corrected(new: Prompts, old: Prompts | None, state: State) -> Prompts:
-    """Return the new prompts with the chosen mask as one more, if they are the old ones and further points.
-
-    Points that are added correct the mask that is shown; it goes to the model as low-resolution logits.
-    Where an outline was drawn, that is the mask prompt, and anything else is a new question.
-    """
-    if old is None or state.masks is None or new.mask is not None or old.mask is not None:
-        return new
-    count = len(old.points)
-    further = (
-        len(new.points) > count
-        and np.array_equal(new.points[:count], old.points)
-        and np.array_equal(new.labels[:count], old.labels)
-        and np.array_equal(new.box, old.box)
-    )
-    if not further:
-        return new
-    return replace(new, mask=state.masks.logits[state.chosen], mask_view=state.masks.view)
 
 
 def _ready_text(masks: Masks | None) -> str:
