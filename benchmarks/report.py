@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--thresholds", type=int, default=99, help="at which edge maps are cut")
     known = [*TITLES, "prompts"]
     parser.add_argument("--protocols", nargs="+", default=known, choices=known)
-    parser.add_argument("--view", default="auto", choices=("auto", "whole", "window"))
+    parser.add_argument("--view", default="auto", choices=("auto", "whole"))
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()

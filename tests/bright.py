@@ -16,7 +16,9 @@ from napari_samscape.prediction.enlarge import NOTHING
 from napari_samscape.prediction.instances import instance_from_mask, instances_from_labels
 from napari_samscape.prediction.types import Instances, Masks
 
-MODEL = SimpleNamespace(name="bright", device="cpu", digest="0" * 64, image_size=1024, magnifies=1.0)
+MODEL = SimpleNamespace(
+    name="bright", device="cpu", digest="0" * 64, image_size=1024, tile_size=1024, magnifies=1.0
+)
 BRIGHT = 128
 
 

@@ -41,7 +41,7 @@ class Counting(SimpleNamespace):
     """A model that notes what it encodes, and gives its pixels, smaller."""
 
     def __init__(self, **changed: Any) -> None:
-        facts = {"name": "counting", "digest": "c" * 64, "precision": torch.float32, "image_size": 32}
+        facts = {"name": "counting", "digest": "c" * 64, "precision": torch.float32, "image_size": 32, "tile_size": 32}
         facts |= {"device": torch.device("cpu"), "recall": None, "seen": [], "factor": 1.0}
         super().__init__(**facts | changed)
 

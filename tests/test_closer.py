@@ -27,10 +27,13 @@ def boxes(crop):
         ([square(500, 500, 20)], False),  # elsewhere
         ([square(389, 389, 20)], True),
         ([square(390, 390, 20)], False),  # its middle lies outside
+        ([square(100, 100, 20), square(300, 100, 60)], False),  # no more small ones than others
+        ([square(100, 100, 20), square(300, 100, 60), square(10, 10, 9)], True),
+        ([square(100, 100, 20), square(500, 500, 60)], True),  # what lies elsewhere does not count
         ([], False),
     ],
 )
-def test_a_crop_is_worth_a_look_if_something_small_has_its_middle_there(items, worth):
+def test_a_crop_is_worth_a_look_if_most_that_has_its_middle_there_is_small(items, worth):
     assert is_worth(LEFT, 1, [Crop(WHOLE, 0, items)]) == worth
 
 

@@ -30,7 +30,7 @@ HELP = {
     "crop_n_layers": "Look again in 2 x 2 crops, then 4 x 4, and so on, this many times.",
     "crop_nms_thresh": "As box NMS, between crops.",
     "crop_overlap_ratio": "Overlap of the first layer's crops, as a fraction of the picture's shorter side.",
-    "crop_where_small": "Only crops in which something small was seen; the rest comes from the wider look.",
+    "crop_where_small": "Only crops in which most things are small; the rest comes from the wider look.",
     "crop_n_points_downscale_factor": "The grid is sparser by this factor from layer to layer.",
     "min_mask_region_area": "Holes and islands of fewer pixels are removed.",
     "point_grids": "Points instead: for the picture, and for each layer of crops, a list of [y, x] as "

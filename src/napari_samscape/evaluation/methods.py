@@ -117,7 +117,7 @@ class _ModelLook:
 
     def everything(self) -> Instances:
         model, options = self.method.model, self.method.options
-        if max(self.pixels.shape[:2]) <= LARGE * model.image_size:
+        if max(self.pixels.shape[:2]) <= LARGE * model.tile_size:
             return everything(model, self.pixels, options)
         # As `samscape segment` does it: in tiles.
         return instances_from_labels(segment(self.pixels, model=model, mode="everything", options=options))

@@ -95,6 +95,11 @@ class Sam(nn.Module):
         self.recall: Recall | None = None
 
     @property
+    def tile_size(self) -> int:
+        """Longest side, in pixels, of a picture that is looked at as a whole, and closer where need be."""
+        return round(self.image_size * self.magnifies)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.prompt_encoder.no_mask_embed.weight.device

@@ -54,7 +54,9 @@ def shows_more(box: Box, model: Sam) -> bool:
 
 
 def is_worth(box: Box, layer: int, seen: Sequence[Crop]) -> bool:
-    """Whether the layer before has something small whose middle lies in a crop.
+    """Whether most of what the layer before found, with its middle in a crop, is small.
+
+    A picture of large things has small ones among them, debris or parts; closer, one would see more of those.
 
     Parameters
     ----------
@@ -65,13 +67,13 @@ def is_worth(box: Box, layer: int, seen: Sequence[Crop]) -> bool:
     seen : sequence of Crop
         What has been looked at.
     """
+    small: list[bool] = []
     for crop in seen:
-        if crop.layer == layer - 1 and crop.small.any():
-            boxes = np.array([item.box for item in crop.items])[crop.small]
+        if crop.layer == layer - 1 and crop.items:
+            boxes = np.array([item.box for item in crop.items])
             middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-            if ((middles >= box[:2]) & (middles < box[2:])).all(axis=1).any():
-                return True
-    return False
+            small += crop.small[((middles >= box[:2]) & (middles < box[2:])).all(axis=1)].tolist()
+    return sum(small) * 2 > len(small)
 
 
 def without_seen_twice(crops: Sequence[Crop]) -> list[Crop]:

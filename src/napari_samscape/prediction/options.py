@@ -68,8 +68,8 @@ class EverythingOptions:
     crop_n_points_downscale_factor : int
         The grid is sparser by this factor from layer to layer.
     crop_where_small : bool
-        Only crops in which the layer before found something small are looked at, and none in which a pixel
-        would be shown more than two pixels wide; what is not small is taken from the wider look.
+        Only crops are looked at in which most of what the layer before found is small, and none in which a
+        pixel would be shown more than two pixels wide; what is not small is taken from the wider look.
     point_grids : sequence of array_like, each of shape (n, 2), optional
         Grids of one's own instead of `points_per_side`, one for the picture and one for each layer of crops;
         (y, x) as fractions of height and width.
@@ -218,8 +218,8 @@ def _checked_grids(grids: Any, layers: int) -> tuple[tuple[tuple[float, float], 
 #: while they are drawn; larger batches are no faster on a CPU.
 DENSE_DEFAULTS = EverythingOptions(
     points_per_batch=16,
-    pred_iou_thresh=0.6,
-    stability_score_thresh=0.7,
+    pred_iou_thresh=0.65,
+    stability_score_thresh=0.6,
     box_nms_thresh=1.0,
     mask_nms_thresh=0.3,
     crop_n_layers=3,

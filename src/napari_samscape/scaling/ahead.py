@@ -90,7 +90,7 @@ def embed_ahead(  # noqa: PLR0913  (two for what, the others to override)
     slices, kept = image.sliced(plane), Cache(cache)
     limits = look_over(image).limits
     shape = (slices.sizes["y"], slices.sizes["x"])
-    tiling = tile_plane(shape, model.image_size, LARGE, tiles or TileOptions())
+    tiling = tile_plane(shape, model.tile_size, LARGE, tiles or TileOptions())
     model = remembering(model, kept.folder, image.where)
     indices = list(slices.plane_indices())
     total, done, constant, failed = len(indices) * len(tiling), 0, 0, list[str]()

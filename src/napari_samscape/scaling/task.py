@@ -215,7 +215,7 @@ def make_task(  # noqa: PLR0913  (all that there is to know)
     mode, slices = MODES[wish.mode], image.sliced(wish.plane)
     shape = (slices.sizes["y"], slices.sizes["x"])
     whole = Tiling(shape, shape, (0, 0))
-    tiling = tile_plane(shape, model.image_size, LARGE, wish.tiles) if mode.is_tiled else whole
+    tiling = tile_plane(shape, model.tile_size, LARGE, wish.tiles) if mode.is_tiled else whole
     account, places = wish.account, [tuple(index.values()) for index in slices.plane_indices()]
     if account is not None and len(tiling) > 1:
         raise InputError(

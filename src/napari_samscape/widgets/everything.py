@@ -89,7 +89,7 @@ FURTHER = (
     Field(
         "crop_where_small",
         "Crops",
-        "Which crops are looked at: those in which something small was seen, or all.",
+        "Which crops are looked at: those in which most things are small, or all.",
         choices=((True, "Where small"), (False, "All")),
     ),
     Field(
