@@ -41,8 +41,15 @@ class Counting(SimpleNamespace):
     """A model that notes what it encodes, and gives its pixels, smaller."""
 
     def __init__(self, **changed: Any) -> None:
-        facts = {"name": "counting", "digest": "c" * 64, "precision": torch.float32, "image_size": 32, "tile_size": 32}
-        facts |= {"device": torch.device("cpu"), "recall": None, "seen": [], "factor": 1.0}
+        facts = {"name": "counting", "digest": "c" * 64, "precision": torch.float32}
+        facts |= {
+            "image_size": 32,
+            "tile_size": 32,
+            "device": torch.device("cpu"),
+            "recall": None,
+            "seen": [],
+            "factor": 1.0,
+        }
         super().__init__(**facts | changed)
 
     def normalise(self, rgb: torch.Tensor) -> torch.Tensor:
@@ -349,7 +356,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What a small model with random weights encodes, called nano; beside a picture of three tiles."""
     torch.manual_seed(3)
     model = build_nano(NanoConfig(widths=(16, 24, 32, 48), depths=(1, 1, 1, 1), fine=(20, 12, 8))).eval()
-    model.image_size, model.name, model.digest = 64, "nano", "e" * 64
+    model.image_size, model.magnifies, model.name, model.digest = 64, 1.0, "nano", "e" * 64
     monkeypatch.setattr("napari_samscape.model.weights.load_model", lambda *_, **__: model)
     seen: list[Any] = []
     encode = Sam.encode

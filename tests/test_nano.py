@@ -8,7 +8,14 @@ import torch
 
 from napari_samscape import Prompts, embed, predict
 from napari_samscape.model.mask_decoder import Attention
-from napari_samscape.model.nano import OFFSET_UNIT, NanoConfig, expected_iou, kinship
+from napari_samscape.model.nano import (
+    OFFSET_UNIT,
+    NanoConfig,
+    NanoMaskDecoder,
+    agreement,
+    expected_iou,
+    kinship,
+)
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from napari_samscape.model.sam import Sam, build_model, build_nano
 
@@ -120,9 +127,32 @@ def test_a_mask_that_is_sure_of_its_pixels_expects_a_high_iou() -> None:
 
 def test_the_heads_output_corrects_the_expectation(fresh: Sam) -> None:
     logits = torch.full((1, 3, 16, 16), 3.0)
-    low, same, high = fresh.mask_decoder.estimate(torch.tensor([[-1.0, 0.0, 1.0]]), logits)[0]
+    low, same, high = fresh.mask_decoder.estimate(torch.tensor([[-1.0, 0.0, 1.0]]), logits)[0].tolist()
     assert low < same < high
     assert same == pytest.approx(float(torch.tensor(3.0).sigmoid()), abs=1e-4)
+
+
+def test_masks_agree_by_the_pixels_they_share() -> None:
+    logits = torch.full((1, 3, 8, 8), -20.0)
+    logits[0, 0, :, :4] = logits[0, 1, :, :4] = logits[0, 2, :, 4:] = 20.0
+    torch.testing.assert_close(agreement(logits), torch.tensor([[0.5, 0.5, 0.0]]), atol=1e-6, rtol=0)
+
+
+def test_a_mask_that_the_others_agree_with_is_trusted_more(fresh: Sam) -> None:
+    logits = torch.full((1, 4, 16, 16), -8.0)
+    logits[0, :, :8] = 8.0
+    logits[0, 3] = -logits[0, 0]
+    decoder = NanoMaskDecoder(NanoConfig())
+    assert decoder.estimate(torch.zeros(1, 4), logits)[0].std() < 1e-3, (
+        "to begin with, agreement says nothing"
+    )
+    with torch.no_grad():
+        decoder.opinion.weight[2] = 1.0
+    alone, one, other, apart = decoder.estimate(torch.zeros(1, 4), logits)[0].tolist()
+    assert one == pytest.approx(other) and one > apart
+    assert alone == pytest.approx(float(expected_iou(logits)[0, 0]), abs=1e-2), (
+        "the single mask has none beside it"
+    )
 
 
 def test_a_mask_may_be_the_only_prompt(fresh: Sam) -> None:
