@@ -128,7 +128,7 @@ def random_crop(picture: Picture, size: int, image_size: int, rng: np.random.Gen
 
     Most crops show the picture about as large as a user's would be shown: with its longest side at
     ``image_size``, or a large one through windows of that size. The rest bring the object to a random
-    size, so that no scale of objects is foreign to the model.
+    size, so that no scale of objects is foreign to the model, and small ones can be looked at closer.
     """
     height, width = picture.labels.shape
     natural = image_size / max(height, width)
@@ -139,8 +139,8 @@ def random_crop(picture: Picture, size: int, image_size: int, rng: np.random.Gen
     if len(picture.boxes):
         _, y0, x0, y1, x1 = picture.boxes[rng.integers(len(picture.boxes))]
         extent = max(4.0, float(np.sqrt((y1 - y0) * (x1 - x0))))
-        if rng.random() < 0.25:
-            scale = np.exp(rng.uniform(np.log(14), np.log(0.7 * size))) / extent
+        if rng.random() < 0.45:
+            scale = np.exp(rng.uniform(np.log(18), np.log(0.6 * size))) / extent
             scale = float(np.clip(scale, 0.4 * natural, 4.0))
         margin = 0.4 * size / scale
         centre = np.array([(y0 + y1) / 2, (x0 + x1) / 2]) + rng.uniform(-margin, margin, 2)
