@@ -39,7 +39,9 @@ class Seer:
 
     image_size: int = 128
     pad_multiple: int = 32
+    tile_size: int = 128
     magnifies: float = 1.0
+    recall: None = None
     name: str = "seer"
     device: torch.device = torch.device("cpu")
     has_dense: bool = False

@@ -91,7 +91,8 @@ class Cache:
             raise InputError(f"There is no cache of embeddings in {self.folder}.")
         with disk_trouble(self.folder):
             about: Any = {ATTRIBUTE: {"holds": "embeddings"}}
-            zarr.open_group(self.zarr, mode="a", zarr_format=3, attributes=about)
+            with contextlib.suppress(zarr.errors.ContainsGroupError):  # another process was quicker
+                zarr.open_group(self.zarr, mode="a", zarr_format=3, attributes=about)
 
     def _is_made(self) -> bool:
         return ATTRIBUTE in read_noted(self.zarr / "zarr.json").get("attributes", {})
@@ -142,7 +143,8 @@ class Cache:
                 group = zarr.open_group(making, mode="w-", zarr_format=3, attributes={ATTRIBUTE: dict(about)})
                 for name, values in arrays.items():
                     _write(group, name, values)
-                zarr.open_group(path.parent, mode="a", zarr_format=3)
+                with contextlib.suppress(zarr.errors.ContainsGroupError):  # another process was quicker
+                    zarr.open_group(path.parent, mode="a", zarr_format=3)
                 with contextlib.suppress(FileExistsError):
                     _move(making, path)
             finally:
