@@ -12,9 +12,8 @@ from scipy import ndimage
 from napari_samscape.errors import InputError
 from napari_samscape.prediction import predict as predicting
 from napari_samscape.prediction.ask import Answer
-from napari_samscape.prediction.enlarge import NOTHING
 from napari_samscape.prediction.instances import instance_from_mask, instances_from_labels
-from napari_samscape.prediction.types import Instances, Masks
+from napari_samscape.prediction.types import NOTHING, Instances, Masks
 
 MODEL = SimpleNamespace(
     name="bright", device="cpu", digest="0" * 64, image_size=1024, tile_size=1024, magnifies=1.0

@@ -23,9 +23,8 @@ from napari_samscape.evaluation.run import evaluate
 from napari_samscape.model.sam import build_nano
 from napari_samscape.model.weights import save_model
 from napari_samscape.prediction.ask import Answer
-from napari_samscape.prediction.enlarge import NOTHING
 from napari_samscape.prediction.instances import instance_from_mask, instances_from_labels
-from napari_samscape.prediction.types import Instance, Instances, Prompts
+from napari_samscape.prediction.types import NOTHING, Instance, Instances, Prompts
 
 LABELS = np.zeros((40, 60), np.int32)
 LABELS[4:13, 4:13], LABELS[20:35, 30:50] = 1, 2

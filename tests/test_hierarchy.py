@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from napari_samscape.errors import InputError
-from napari_samscape.prediction.enlarge import NOTHING
 from napari_samscape.prediction.hierarchy import choose_nested, containers, parents
 from napari_samscape.prediction.instances import instance_from_mask
-from napari_samscape.prediction.types import Instance, Instances
+from napari_samscape.prediction.types import NOTHING, Instance, Instances
 
 SHAPE = (20, 20)
 

@@ -17,9 +17,8 @@ from test_cli import ids, printed_json, samscape
 from napari_samscape.errors import InputError
 from napari_samscape.io import open_image, read_boxes, read_objects
 from napari_samscape.prediction.detections import Detections
-from napari_samscape.prediction.enlarge import NOTHING
 from napari_samscape.prediction.instances import instance_from_mask
-from napari_samscape.prediction.types import Instances
+from napari_samscape.prediction.types import NOTHING, Instances
 from napari_samscape.scaling.batch import Job, segment
 
 BBOX = [5, 25, 10, 9]  # x, y, width, height

@@ -13,10 +13,9 @@ from skimage.filters import gaussian, threshold_local, threshold_otsu
 from skimage.segmentation import watershed
 
 from napari_samscape.prediction.ask import Answer
-from napari_samscape.prediction.enlarge import NOTHING
 from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.instances import instance_from_mask, instances_from_labels
-from napari_samscape.prediction.types import BoolArray, Instance, Instances, Prompts
+from napari_samscape.prediction.types import NOTHING, BoolArray, Instance, Instances, Prompts
 
 NEIGHBOURHOOD = 8  # the local threshold looks round a pixel as far as a picture's side over this
 PEAK_DISTANCE = 7  # pixels between centres, for the watershed

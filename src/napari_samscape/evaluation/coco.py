@@ -179,10 +179,8 @@ def _average_precision(tools: ModuleType, images: list[_Row], truth: list[_Row],
 
 
 def _annotation(tools: ModuleType, image: int, item: Instance, shape: tuple[int, int]) -> _Row:
-    full = np.zeros(shape, dtype=np.uint8, order="F")
     y0, x0, y1, x1 = item.box
-    full[y0:y1, x0:x1] = item.mask
-    rle = tools.mask.encode(full)
+    rle = tools.mask.encode(np.asfortranarray(item.within(shape), dtype=np.uint8))
     return {
         "image_id": image,
         "category_id": 1,

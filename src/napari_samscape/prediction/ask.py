@@ -52,6 +52,11 @@ class Answer:
         """The candidate with the highest predicted IoU."""
         return self.masks[int(self.iou.argmax())]
 
+    @property
+    def best_logits(self) -> FloatArray:
+        """Its logits, (h, w)."""
+        return np.asarray(self.logits[int(self.iou.argmax())])
+
 
 def ask(
     views: Views, prompts: Sequence[Prompts], *, multimask: bool | None = None, look: bool = True
@@ -106,7 +111,7 @@ def ask(
 
 def go_on(prompt: Prompts, answer: Answer) -> Prompts:
     """A prompt with further clicks, and the best mask of an earlier answer as its mask."""
-    return replace(prompt, mask=answer.logits[int(answer.iou.argmax())], mask_view=answer.view)
+    return replace(prompt, mask=answer.best_logits, mask_view=answer.view)
 
 
 def extent_of(prompt: Prompts) -> NDArray[np.float64]:

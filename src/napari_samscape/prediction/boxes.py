@@ -14,20 +14,19 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from napari_samscape.prediction.ask import BATCH, moved
 from napari_samscape.prediction.automatic import Progress
 from napari_samscape.prediction.detections import Detections, Detector, detect, detector_name
-from napari_samscape.prediction.enlarge import NOTHING, Enlarger
+from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.predict import decode
-from napari_samscape.prediction.types import Instance, Instances, Prompts
+from napari_samscape.prediction.types import NOTHING, Instance, Instances, Prompts
 from napari_samscape.prediction.views import Box, View, Views
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
 
 __all__ = ["Detections", "Detector", "left_empty", "segment_boxes", "segment_detected"]
-
-BATCH = 16  # boxes decoded at once; larger batches are no faster on a CPU
 
 
 def segment_boxes(
@@ -151,7 +150,7 @@ def _found(
 
 
 def _answers(model: Sam, view: View, boxes: NDArray[np.float64]) -> list[Instance]:
-    prompts = [Prompts(box=box - np.tile(view.origin, 2)) for box in boxes]
+    prompts = [moved(Prompts(box=box), view.box) for box in boxes]
     first, first_iou = _decoded(model, view, prompts)
     again = [replace(prompt, mask=mask) for prompt, mask in zip(prompts, first, strict=True)]
     second, second_iou = _decoded(model, view, again)

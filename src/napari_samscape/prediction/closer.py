@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ class Crop:
     layer: int
     items: list[Instance]
 
-    @property
+    @cached_property
     def small(self) -> NDArray[np.bool_]:
         """Which of the items are shown small."""
         side = max(self.box[2] - self.box[0], self.box[3] - self.box[1])

@@ -15,14 +15,11 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from napari_samscape.prediction.instances import instance_from_mask
-from napari_samscape.prediction.types import BoolArray, FloatArray, Instance
+from napari_samscape.prediction.types import NOTHING, BoolArray, FloatArray, Instance
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
     from napari_samscape.prediction.types import Embedding
-
-#: What stands for a mask without a pixel.
-NOTHING = Instance(box=(0, 0, 0, 0), bits=np.zeros(0, np.uint8))
 
 
 class Enlarger:

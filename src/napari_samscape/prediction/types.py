@@ -222,10 +222,21 @@ class Instance:
         height, width = self.shape
         return np.unpackbits(self.bits, count=height * width).reshape(height, width).astype(bool)
 
+    def within(self, shape: tuple[int, int]) -> BoolArray:
+        """The mask in a picture of ``shape`` (y, x)."""
+        y0, x0, y1, x1 = self.box
+        whole = np.zeros(shape, bool)
+        whole[y0:y1, x0:x1] = self.mask
+        return whole
+
     @property
     def area(self) -> int:
         """Number of pixels."""
         return int(np.unpackbits(self.bits).sum())
+
+
+#: What stands for a mask without a pixel.
+NOTHING = Instance(box=(0, 0, 0, 0), bits=np.zeros(0, np.uint8))
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import Image, open_image
-from napari_samscape.prediction.types import Instance, Prompts
+from napari_samscape.prediction.types import NOTHING, Instance, Prompts
 from napari_samscape.scaling.picture import PlaneOf, is_constant, look_over
 
 if TYPE_CHECKING:
@@ -225,9 +225,6 @@ class _Found:
     logits: NDArray[np.float32]
 
 
-_NOTHING = Instance(box=(0, 0, 0, 0), bits=np.zeros(0, np.uint8))
-
-
 @dataclass(frozen=True, eq=False)
 class _Front:
     """Where the object is being followed: from which slice, which way, and what it is there."""
@@ -247,7 +244,7 @@ def _steps(slices: _Slices, prompts: dict[int, Prompts], options: PropagateOptio
         found = _answer(slices, index, prompt)
         done.add(index)
         if found is None or found.item.area == 0:
-            yield SliceMask(index, _NOTHING, index, stopped="nothing was found at the prompts")
+            yield SliceMask(index, NOTHING, index, stopped="nothing was found at the prompts")
             continue
         fronts += [_Front(index, way, index, found) for way in (-1, 1)]
         yield SliceMask(index, found.item, index)
@@ -274,14 +271,14 @@ def _judged(
     overlap, stopped = 0.0, None
     if found is None or found.item.area == 0:
         stopped = "nothing was found" if found is not None else "all pixels are equal"
-        return SliceMask(index, _NOTHING, front.start, overlap, stopped)
+        return SliceMask(index, NOTHING, front.start, overlap, stopped)
     overlap = mask_iou(front.found.item, found.item)
     least = options.least_overlap(thickness)
     if found.item.predicted_iou < options.min_iou:
         stopped = f"predicted IoU {found.item.predicted_iou:.2f} is below {options.min_iou:g}"
     elif overlap < least:
         stopped = f"overlap {overlap:.2f} with slice {front.index} is below {least:.2g}"
-    return SliceMask(index, _NOTHING if stopped else found.item, front.start, overlap, stopped)
+    return SliceMask(index, NOTHING if stopped else found.item, front.start, overlap, stopped)
 
 
 def _answer(slices: _Slices, index: int, wanted: Prompts, before: _Found | None = None) -> _Found | None:
@@ -295,18 +292,15 @@ def _answer(slices: _Slices, index: int, wanted: Prompts, before: _Found | None 
         # Finer than the mask that was made of them.
         wanted = replace(wanted, mask=before.logits, mask_view=before.view)
     answer = ask(views, [wanted])[0]
-    logits = answer.logits[int(answer.iou.argmax())]
-    return _Found(answer.best if answer.best.area else _NOTHING, answer.view, logits)
+    return _Found(answer.best, answer.view, answer.best_logits)
 
 
 def _projected(item: Instance, corrections: Prompts | None, shape: tuple[int, int]) -> Prompts:
     """A mask and its box as the next slice's prompt, with the points that are there already."""
     y0, x0, y1, x1 = item.box
-    mask = np.zeros(shape, bool)
-    mask[y0:y1, x0:x1] = item.mask
     box = np.array([y0, x0, y1 - 1, x1 - 1], np.float64)  # through the middles of the outermost pixels
     thin = np.tile(box[:2] == box[2:], 2)
-    prompt = Prompts(box=box + 0.5 * thin * (-1, -1, 1, 1), mask=mask)
+    prompt = Prompts(box=box + 0.5 * thin * (-1, -1, 1, 1), mask=item.within(shape))
     return (
         prompt
         if corrections is None

@@ -112,10 +112,7 @@ class LocalEngine:
         self._seen.move_to_end(key)
         views = self._seen[key][0]
         answer = ask(views, [prompts], multimask=multimask, look=look)[0]
-        masks = np.zeros((len(answer.masks), *views.shape), bool)
-        for mask, item in zip(masks, answer.masks, strict=True):
-            y0, x0, y1, x1 = item.box
-            mask[y0:y1, x0:x1] = item.mask
+        masks = np.stack([item.within(views.shape) for item in answer.masks])
         return Masks(masks, answer.iou, answer.logits, answer.view)
 
     def picture(self, key: Hashable) -> NDArray[np.uint8]:
