@@ -18,8 +18,8 @@ MAY_IMPORT = {
     "model": LEAVES,
     "prediction": {"model"} | LEAVES,
     "scaling": {"model", "prediction", "io"} | LEAVES,
-    "training": {"model", "prediction", "io"} | LEAVES,
     "evaluation": {"model", "prediction", "scaling", "io"} | LEAVES,
+    "training": {"model", "prediction", "scaling", "evaluation", "io"} | LEAVES,
     "cli": {"model", "prediction", "scaling", "training", "evaluation", "io"} | LEAVES,
     "widgets": {"model", "prediction", "scaling", "training", "io"} | LEAVES,
 }

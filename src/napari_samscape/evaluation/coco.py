@@ -25,7 +25,7 @@ MOST = 1000  # detections per picture; COCO's own 100 are fewer than a field of 
 _Row = dict[str, Any]
 
 
-def coco_samples(path: Path) -> list[Callable[[], Sample]]:
+def coco_samples(path: Path, pictures: Path | None = None) -> list[Callable[[], Sample]]:
     """Readers of the pictures of a COCO file of instances.
 
     Parameters
@@ -35,6 +35,8 @@ def coco_samples(path: Path) -> list[Callable[[], Sample]]:
         are not looked at; annotations with ``iscrowd`` are regions to ignore. A picture is looked for next to
         the file, in ``images/`` beside it, and where COCO has it: for ``annotations/instances_val2017.json``
         in ``val2017/``.
+    pictures : Path, optional
+        The folder of the pictures, where it is none of these.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def coco_samples(path: Path) -> list[Callable[[], Sample]]:
         by_image: dict[Any, list[_Row]] = defaultdict(list)
         for row in annotations:
             by_image[row["image_id"]].append(row)
-        return [_reader(path, image, by_image[image["id"]]) for image in images]
+        return [_reader(path, image, by_image[image["id"]], pictures) for image in images]
     except OSError as error:
         raise InputError(f"The data set {path} cannot be read: {error.strerror}.") from error
     except (ValueError, TypeError) as error:
@@ -62,8 +64,8 @@ def coco_samples(path: Path) -> list[Callable[[], Sample]]:
         raise InputError(f"{path} is no COCO file of instances: it lacks {error}.") from error
 
 
-def _reader(path: Path, image: _Row, annotations: list[_Row]) -> Callable[[], Sample]:
-    file = _find(path, str(image["file_name"]))
+def _reader(path: Path, image: _Row, annotations: list[_Row], pictures: Path | None) -> Callable[[], Sample]:
+    file = _find(path, str(image["file_name"]), pictures)
 
     def read() -> Sample:
         pixels = open_image(file).plane()
@@ -84,7 +86,11 @@ def _reader(path: Path, image: _Row, annotations: list[_Row]) -> Callable[[], Sa
     return read
 
 
-def _find(path: Path, name: str) -> Path:
+def _find(path: Path, name: str, pictures: Path | None) -> Path:
+    if pictures is not None:
+        if (pictures / name).is_file():
+            return pictures / name
+        raise InputError(f"The picture {name} of {path} is not in {pictures}.")
     split = path.stem.removeprefix("instances_")
     folders = (path.parent, path.parent / "images", path.parent.parent / split, path.parent.parent / "images")
     for folder in folders:

@@ -79,6 +79,43 @@ def labelled_pictures(path: Path) -> list[LabelledPicture]:
     return [picture for child in inside for picture in _in_zarr(child)] if inside else _in_folder(path)
 
 
+def paired_pictures(images: Path, labels: Path) -> list[LabelledPicture]:
+    """List pictures whose label images lie elsewhere.
+
+    Parameters
+    ----------
+    images : Path
+        A picture of one plane, or a folder of pictures.
+    labels : Path
+        A label image, or a folder of them; each is called as its picture, or as that with ``_labels`` behind.
+
+    Returns
+    -------
+    list of LabelledPicture
+        By name.
+
+    Raises
+    ------
+    InputError
+        If one of them is missing, or a picture has no labels.
+    """
+    for path in (images, labels):
+        if not path.exists():
+            raise InputError(f"There is no {path}.")
+    if _is_file(images) != _is_file(labels):
+        raise InputError(f"{images} and {labels} must be a picture and its labels, or a folder of each.")
+    if _is_file(images):
+        return [LabelledPicture(images.stem, _file_reader(images, labels))]
+    pictures = _files(images)
+    drawn = {name.removesuffix(SUFFIX): file for name, file in _files(labels).items()}
+    if not pictures:
+        raise InputError(f"{images} holds no pictures.")
+    missing = sorted(set(pictures) - set(drawn))
+    if missing:
+        raise InputError(f"{labels} holds no labels for the picture '{missing[0]}'.")
+    return [LabelledPicture(name, _file_reader(pictures[name], drawn[name])) for name in sorted(pictures)]
+
+
 def checked_labels(labels: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """Return labels that fit a picture of ``shape`` (y, x), or raise InputError with what is wrong."""
     if labels.ndim != 2 or labels.dtype.kind not in "bui":
@@ -132,6 +169,10 @@ def _said(path: Path) -> Iterator[None]:
         raise
     except BROKEN as error:
         raise InputError(f"{path} cannot be read as a zip of pictures and labels: {error}.") from error
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() or _is_zarr(path)
 
 
 def _is_zarr(path: Path) -> bool:

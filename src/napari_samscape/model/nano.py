@@ -153,12 +153,22 @@ class NanoEncoder(nn.Module):
             Logits: inside an object, near an object's centre; then (y, x) from here to the middle of the
             object's box, in `OFFSET_UNIT` pixels.
         """
+        return self.finish(*self.trunk(images))
+
+    def trunk(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What most of the work goes into: features at strides 2, 4, 8 and 16, of `forward`'s pictures."""
         x2 = self.downs[0](images.contiguous(memory_format=torch.channels_last))
         x4 = self.stages[0](self.downs[1](x2))
         x8 = self.stages[1](self.downs[2](x4))
         x16 = self.stages[2](self.downs[3](x8))
         x32 = self.stages[3](self.downs[4](x16))
-        features = self.neck(x16 + F.interpolate(x32, scale_factor=2.0))
+        return x2, x4, x8, x16 + F.interpolate(x32, scale_factor=2.0)
+
+    def finish(
+        self, x2: Tensor, x4: Tensor, x8: Tensor, x16: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """What `forward` gives, from what `trunk` gives."""
+        features = self.neck(x16)
         p8 = self._merge(0, features, x8)
         p4 = self._merge(1, p8, x4)
         skips = tuple(f(p) for f, p in zip(self.to_skips, (p8, p4, x2), strict=True))

@@ -114,7 +114,24 @@ class Sam(nn.Module):
     def encode(self, images: Tensor) -> Encoded:
         """Run the image encoder on normalised pictures ``(b, 3, h, w)``."""
         with self._multiplying():
-            out = self.image_encoder(images)
+            return self._encoded(self.image_encoder(images))
+
+    def trunk(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The dear part of `encode`, which fine-tuning leaves as it is; `encode_kept` does the rest.
+
+        Of `nano` all below the neck, of the others everything.
+        """
+        with self._multiplying():
+            encoder = self.image_encoder
+            return encoder.trunk(images) if isinstance(encoder, NanoEncoder) else (encoder(images),)
+
+    def encode_kept(self, trunk: tuple[Tensor, ...]) -> Encoded:
+        """What `encode` gives, from what `trunk` gave."""
+        with self._multiplying():
+            encoder = self.image_encoder
+            return self._encoded(encoder.finish(*trunk) if isinstance(encoder, NanoEncoder) else trunk[0])
+
+    def _encoded(self, out: Any) -> Encoded:
         if not isinstance(out, tuple):
             return Encoded(self._result(out))
         features, skips, dense = out

@@ -17,10 +17,12 @@ from torch.nn import functional as F
 from napari_samscape.io.labelled import IGNORE
 from napari_samscape.model.nano import DENSE_STRIDE, OFFSET_UNIT
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
+from napari_samscape.model.sam import PromptTensors, Sam
 from napari_samscape.training.data import Crop, object_boxes
 from napari_samscape.training.loss import Targets, pixel_weights
 
 MASK_STRIDE = 2  # of nano's masks
+CLICK = 0.6  # share of first prompts that are a click alone
 SMALLEST = 16  # pixels of the crop; what is smaller is not asked for
 
 
@@ -37,14 +39,26 @@ class Asked:
     dense: Tensor  # (6, s/4, s/4): see `dense_loss`
 
 
-def ask(crop: Crop, objects: int, rng: np.random.Generator) -> Asked | None:
-    """Choose objects of a crop and a first prompt for each; None where there is nothing to ask."""
+def ask(
+    crop: Crop,
+    objects: int,
+    rng: np.random.Generator,
+    *,
+    stride: int = MASK_STRIDE,
+    kind: float | None = None,
+) -> Asked | None:
+    """Choose objects of a crop and a first prompt for each; None where there is nothing to ask.
+
+    ``stride`` is that of the model's masks; ``kind`` is for `first_prompt`.
+    """
     depth = interior_depth(crop.labels)
     ids, areas = np.unique(crop.labels[(crop.labels > 0) & (crop.labels != IGNORE)], return_counts=True)
     ids = ids[areas >= SMALLEST]
     chosen = rng.choice(ids, objects, replace=len(ids) < objects) if len(ids) else np.zeros(0, int)
     ground = (crop.labels == 0) & ~crop.pixels[0].isnan().numpy()
     clicks_ground = crop.complete and ground.any() and (len(ids) == 0 or rng.random() < 0.5)
+    if kind is not None and kind >= CLICK:  # a box on nothing means nothing
+        clicks_ground = False
     if len(ids) == 0 and not clicks_ground:
         return None
     masks, points, labels = [], [], []
@@ -53,7 +67,7 @@ def ask(crop: Crop, objects: int, rng: np.random.Generator) -> Asked | None:
         if index == objects - 1 and clicks_ground:
             break
         masks.append(mask)
-        where, kinds = first_prompt(mask, depth * mask, rng)
+        where, kinds = first_prompt(mask, depth * mask, rng, kind)
         points.append(where)
         labels.append(kinds)
     is_object = [True] * len(masks)
@@ -66,8 +80,8 @@ def ask(crop: Crop, objects: int, rng: np.random.Generator) -> Asked | None:
     known = torch.from_numpy((crop.labels != IGNORE).astype(np.float32)) * ~crop.pixels[0].isnan()
     return Asked(
         crop.pixels,
-        F.avg_pool2d(torch.from_numpy(np.stack(masks)).float()[None], MASK_STRIDE)[0],
-        F.avg_pool2d(known[None, None], MASK_STRIDE)[0, 0],
+        F.avg_pool2d(torch.from_numpy(np.stack(masks)).float()[None], stride)[0],
+        F.avg_pool2d(known[None, None], stride)[0, 0],
         torch.tensor(is_object),
         torch.tensor(np.array(points, np.float32)),
         torch.tensor(np.array(labels)),
@@ -91,15 +105,18 @@ def interior_depth(labels: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def first_prompt(
-    mask: NDArray[np.bool_], depth: NDArray[np.float64], rng: np.random.Generator
+    mask: NDArray[np.bool_], depth: NDArray[np.float64], rng: np.random.Generator, kind: float | None = None
 ) -> tuple[list[tuple[float, float]], list[int]]:
-    """A click in the middle, a click anywhere inside, a jittered box, or box and click; three (x, y)."""
+    """A click in the middle, a click anywhere inside, a jittered box, or box and click; three (x, y).
+
+    ``kind``, from 0 to 1, says which: below `CLICK` a click, above 0.92 both; drawn where left out.
+    """
     y, x = np.unravel_index(int(depth.argmax()), depth.shape) if rng.random() < 0.7 else (-1, -1)
     if y < 0:
         y, x = _random_pixel(mask, rng)
     click = (float(x), float(y))
-    kind = rng.random()
-    if kind < 0.6:
+    kind = rng.random() if kind is None else kind
+    if kind < CLICK:
         return [click, (0, 0), (0, 0)], [FOREGROUND, PADDING, PADDING]
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     y0, y1, x0, x1 = rows[0], rows[-1], columns[0], columns[-1]
@@ -111,10 +128,12 @@ def first_prompt(
     return [extra[0], start, end], [extra[1], BOX_START, BOX_END]
 
 
-def correction(logits: Tensor, targets: Targets, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def correction(
+    logits: Tensor, targets: Targets, rng: np.random.Generator, stride: int = MASK_STRIDE
+) -> tuple[Tensor, Tensor]:
     """A click in the error of each mask ``(n, h, w)``: points ``(n, 1, 2)`` and labels ``(n, 1)``.
 
-    The place is drawn from all wrong pixels; a mask without error gets padding.
+    ``stride`` is the masks'. The place is drawn from all wrong pixels; a mask without error gets padding.
     """
     wanted = targets.masks > 0.5
     wrong = ((logits > 0) != wanted) & (targets.weights > 0)
@@ -124,7 +143,7 @@ def correction(logits: Tensor, targets: Targets, rng: np.random.Generator) -> tu
     noise = torch.from_numpy(rng.random(flat.shape, np.float32)).to(flat.device)
     index = (flat * (noise + 0.01)).argmax(1)
     y, x = index // w, index % w
-    points = torch.stack([x, y], dim=1).float() * MASK_STRIDE + (MASK_STRIDE - 1) / 2
+    points = torch.stack([x, y], dim=1).float() * stride + (stride - 1) / 2
     missed = wanted.flatten(1)[torch.arange(n), index]
     labels = torch.where(missed, FOREGROUND, BACKGROUND)
     labels = torch.where(any_wrong & targets.is_object, labels, PADDING)
@@ -141,6 +160,7 @@ class Batch:
     labels: Tensor  # (n, 3)
     targets: Targets
     dense: Tensor  # (b, 6, s/4, s/4)
+    trunk: tuple[Tensor, ...] = ()  # where it is kept: what the frozen part of the encoder made of the pixels
 
     def to(self, device: torch.device) -> Batch:
         """Move everything."""
@@ -149,7 +169,8 @@ class Batch:
         t = self.targets
         moved = Targets(t.masks.to(device), t.weights.to(device), t.is_object.to(device))
         pixels, index, dense = self.pixels.to(device), self.index.to(device), self.dense.to(device)
-        return Batch(pixels, index, self.points.to(device), self.labels.to(device), moved, dense)
+        trunk = tuple(kept.to(device) for kept in self.trunk)
+        return Batch(pixels, index, self.points.to(device), self.labels.to(device), moved, dense, trunk)
 
 
 def collate(asked: list[Asked]) -> Batch:
@@ -165,6 +186,26 @@ def collate(asked: list[Asked]) -> Batch:
         Targets(masks, pixel_weights(masks, valid), torch.cat([a.is_object for a in asked])),
         torch.stack([a.dense for a in asked]),
     )
+
+
+def shown_to(model: Sam, pixels: Tensor) -> Tensor:
+    """The encoder's input of crops ``(b, 3, s, s)``, 0..255; zero outside of pictures, as padding is."""
+    return model.normalise(pixels).nan_to_num(0.0)
+
+
+def as_asked(points: Tensor, labels: Tensor, masks: Tensor | None = None) -> PromptTensors:
+    """Prompts as users give them, where all of a batch are of one kind: without the padding between them.
+
+    ``points`` ``(n, k, 2)`` and ``labels`` ``(n, k)`` are a `Batch`'s, corrections behind. SAM's answers
+    depend on the number of padding points.
+    """
+    boxed = labels[:, 1] == BOX_START
+    if bool(boxed.any()) and not bool(boxed.all()):
+        return PromptTensors(points, labels, None, masks)
+    boxes = points[:, 1:3].flatten(1) if bool(boxed.any()) else None
+    first = 0 if bool((labels[:, 0] != PADDING).any()) else 3
+    keep = [i for i in range(first, points.shape[1]) if i not in (1, 2)]
+    return PromptTensors(points[:, keep], labels[:, keep], boxes, masks)
 
 
 def _dense_target(crop: Crop, depth: NDArray[np.float64], known: Tensor) -> Tensor:

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from napari_samscape.errors import InputError
 from napari_samscape.model.nano import IMAGE_SIZE, STRIDE
-from napari_samscape.model.sam import SINGLE, PromptTensors, Sam, build_nano
+from napari_samscape.model.sam import SINGLE, Encoded, Sam, build_nano
 from napari_samscape.model.weights import choose_device, load_model, save_model
 from napari_samscape.training.data import Picture, random_crop, read_source, recolour
 from napari_samscape.training.loss import dense_loss, prompt_loss, true_iou
 from napari_samscape.training.muon import Muon, is_matrix
-from napari_samscape.training.prompts import Asked, Batch, ask, collate, correction
+from napari_samscape.training.prompts import Asked, Batch, as_asked, ask, collate, correction
 from napari_samscape.training.synthetic import synthetic_picture
 from napari_samscape.training.watch import Watch, each_prompts, encode, held_out
 
@@ -152,24 +152,32 @@ def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> 
 
     Each further round adds a click in the error of the mask chosen and gives that mask as a prompt.
     """
-    encoded = encode(model, batch)
+    return answer(model, encode(model, batch), batch, rounds, rng)
+
+
+def answer(
+    model: Sam, encoded: Encoded, batch: Batch, rounds: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """As `forward`, of crops that have been encoded."""
     loss = encoded.features.new_zeros(()) if encoded.dense is None else dense_loss(encoded.dense, batch.dense)
     each = each_prompts(encoded, batch.index)
-    cells = IMAGE_SIZE // STRIDE - batch.pixels.shape[3] // STRIDE  # the crop lies anywhere in a picture
+    size = batch.pixels.shape[3]
+    cells = (model.image_size - size) // STRIDE  # the crop lies anywhere in a picture
     origin = torch.from_numpy(rng.uniform(0, max(cells, 0), (len(batch.pixels), 2)).astype(np.float32))
     origin = origin.to(batch.pixels.device)[batch.index]
+    stride = size // batch.targets.masks.shape[2]
     points, labels, masks, first = batch.points, batch.labels, None, None
     for turn in range(rounds):
         # After a correction the single mask counts; all four then only now and then, to save time.
         which = ALL if turn == 0 or rng.random() < 0.25 else SINGLE
-        logits, iou = model.decode_whole(each, PromptTensors(points, labels, None, masks), which, origin)
+        logits, iou = model.decode_whole(each, as_asked(points, labels, masks), which, origin)
         loss = loss + prompt_loss(logits, iou, batch.targets) / rounds
         chosen = 1 + iou[:, 1:].argmax(1) if turn == 0 else torch.zeros_like(batch.index)  # of the four
         shown = logits.detach()[torch.arange(len(logits)), chosen].float()
         if first is None:
             first = true_iou(shown[:, None], batch.targets)[:, 0]
         if turn < rounds - 1:
-            more, kinds = correction(shown, batch.targets, rng)
+            more, kinds = correction(shown, batch.targets, rng, stride)
             points, labels = torch.cat([points, more], 1), torch.cat([labels, kinds], 1)
             masks = shown[:, None].clamp(-12, 12)
     return loss, first[batch.targets.is_object]  # type: ignore[index]

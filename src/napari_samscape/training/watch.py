@@ -16,10 +16,10 @@ from skimage.segmentation import find_boundaries
 from torch import Tensor
 
 from napari_samscape.model.nano import IMAGE_SIZE
-from napari_samscape.model.sam import MULTI, PIXEL_MEAN, PIXEL_STD, Encoded, PromptTensors, Sam
+from napari_samscape.model.sam import MULTI, Encoded, Sam
 from napari_samscape.training.data import Picture, random_crop
 from napari_samscape.training.loss import true_iou
-from napari_samscape.training.prompts import MASK_STRIDE, Asked, Batch, ask, collate
+from napari_samscape.training.prompts import Asked, Batch, as_asked, ask, collate, shown_to
 
 LOG_EVERY = 50  # steps
 SHOWN = 8  # crops in the picture of samples
@@ -28,9 +28,13 @@ TRUTH, ANSWER, CLICK = (0, 255, 0), (255, 0, 255), (255, 255, 0)
 
 
 def encode(model: Sam, batch: Batch) -> Encoded:
-    """Encode the crops; what lies outside of pictures is zero, as padding is."""
-    mean, std = (batch.pixels.new_tensor(v).reshape(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
-    return model.encode(((batch.pixels - mean) / std).nan_to_num(0.0))
+    """Encode the crops; what lies outside of pictures is zero, as padding is.
+
+    Where the batch has what the frozen part of the encoder made of them, only the rest of it runs.
+    """
+    if batch.trunk:
+        return model.encode_kept(batch.trunk)
+    return model.encode(shown_to(model, batch.pixels))
 
 
 def each_prompts(encoded: Encoded, index: Tensor) -> Encoded:
@@ -43,7 +47,7 @@ def each_prompts(encoded: Encoded, index: Tensor) -> Encoded:
 def first_answers(model: Sam, batch: Batch) -> tuple[Tensor, Tensor]:
     """Of three masks the one that the model itself prefers: logits ``(n, h, w)``, and true IoU ``(n,)``."""
     each = each_prompts(encode(model, batch), batch.index)
-    logits, iou = model.decode(each, PromptTensors(batch.points, batch.labels), MULTI)
+    logits, iou = model.decode(each, as_asked(batch.points, batch.labels), MULTI)
     chosen = logits[torch.arange(len(logits)), iou.argmax(1)].float()
     return chosen, true_iou(chosen[:, None], batch.targets)[:, 0]
 
@@ -76,11 +80,12 @@ def drawn(model: Sam, batch: Batch) -> NDArray[np.uint8]:
     """
     logits, _ = first_answers(model, batch.to(model.device))
     tiles = []
+    stride = batch.pixels.shape[3] // batch.targets.masks.shape[2]
     for number, pixels in enumerate(batch.pixels[:SHOWN]):
         tile = pixels.nan_to_num(0.0).permute(1, 2, 0).numpy().astype(np.uint8).copy()
         first = int((batch.index == number).nonzero()[0, 0])
         for mask, colour in ((batch.targets.masks[first] > 0.5, TRUTH), (logits[first].cpu() > 0, ANSWER)):
-            large = np.kron(mask.numpy(), np.ones((MASK_STRIDE, MASK_STRIDE), bool))
+            large = np.kron(mask.numpy(), np.ones((stride, stride), bool))
             tile[find_boundaries(large, mode="inner")] = colour
         (x, y), kind = batch.points[first, 0].round().int().tolist(), int(batch.labels[first, 0])
         if kind >= 0:

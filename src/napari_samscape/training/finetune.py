@@ -1,0 +1,332 @@
+"""Fine-tuning: a model and a few labelled pictures in, a model that knows them out; minutes on two cores.
+
+The parent is only read. What it knew is kept in three ways: by default most of its encoder is frozen; some of
+the steps are about made-up scenes, which are of many kinds; and of all weights met on the way those are kept
+that answer best about objects that no step has seen.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_samscape.errors import InputError
+from napari_samscape.model.nano import NanoEncoder
+from napari_samscape.model.sam import Sam
+from napari_samscape.training.data import Picture
+from napari_samscape.training.lesson import Manner, batch_of_crops, batch_of_views, keep_views
+from napari_samscape.training.lora import add_low_rank, is_low_rank, merge_low_rank
+from napari_samscape.training.material import Material
+from napari_samscape.training.prompts import Batch
+from napari_samscape.training.synthetic import synthetic_picture
+from napari_samscape.training.train import answer, make_optimizers
+from napari_samscape.training.watch import encode, validate
+
+Progress = Callable[[int, int, str], None]
+METHODS = ("decoder", "lora", "full")
+HEADS = ("prompt_encoder.", "mask_decoder.")
+#: What nano has above the frozen part of its encoder, see `NanoEncoder.finish`.
+NECK = tuple(
+    f"image_encoder.{name}." for name in ("neck", "lateral", "top_down", "smooth", "to_skips", "dense_head")
+)
+WARM_UP = 20  # steps
+LOOKS = 8  # at the objects held out, in a run
+PATIENCE = 3  # looks without a better one
+CHECKS = 6  # batches of objects held out
+KEEPS = 0.98  # of the moving average of the weights, at most, in a step
+CORRECTED = 0.5  # share of steps with a correction
+CLICK, BOX = 0.0, 0.7  # kinds of `first_prompt`
+FIRST_SCENE = 10_000  # its seed
+TOO_SMALL = "No labelled object is large enough, as the model sees it, to learn from."
+MISSING = 30  # steps in a row with nothing to ask
+Make = Callable[[int], "Batch | None"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fine-tune.
+
+    Attributes
+    ----------
+    method : str
+        "decoder": the encoder is frozen, what it makes of a few views is kept, and the rest learns (of `nano`
+        also the neck of the encoder and its dense head, which cost little). "lora": decoder, and low-rank
+        changes to the encoder's attention. "full": everything. The last two run the encoder in every step.
+    steps : int
+        At most.
+    minutes : float or None
+        At most; None for any time.
+    rate : float
+        Of learning, at its highest.
+    crops : int
+        In a step, of a model that is asked in windows.
+    views : int
+        Of the pictures that a frozen encoder sees.
+    scenes : int
+        Made-up ones, to rehearse.
+    rehearsal : float
+        Share of the steps that are about them.
+    rank : int
+        Of low-rank changes.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
+    """
+
+    method: str = "decoder"
+    steps: int = 240
+    minutes: float | None = None
+    rate: float = 1e-3
+    crops: int = 8
+    views: int = 60
+    scenes: int = 20
+    rehearsal: float = 0.25
+    rank: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InputError(f"There is no method '{self.method}'; there are {', '.join(METHODS)}.")
+        for name in ("steps", "rate", "crops", "views", "rank"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"The setting {name} must be above 0; it is {getattr(self, name):g}.")
+        if self.minutes is not None and not self.minutes > 0:
+            raise InputError(f"The setting minutes must be above 0; it is {self.minutes:g}.")
+        if not 0 <= self.rehearsal < 1:
+            raise InputError(f"The setting rehearsal must be from 0 to below 1; it is {self.rehearsal:g}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """What came of it.
+
+    Attributes
+    ----------
+    model : Sam
+        The child; the parent is as it was.
+    steps : int
+        Taken.
+    kept : int
+        The step whose weights were kept; 0 if none was better than the parent.
+    seconds : float
+    course : list of tuple
+        (step, mean IoU of clicks and boxes on objects held out), from step 0; empty without any.
+    """
+
+    model: Sam
+    steps: int
+    kept: int
+    seconds: float
+    course: list[tuple[int, float]] = field(default_factory=list)
+
+
+class Learner:
+    """A copy of the parent, the weights of it that learn, and their moving average."""
+
+    def __init__(self, parent: Sam, settings: Settings) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings = settings
+        self.child = copy.deepcopy(parent).train()
+        self.child.recall = None  # what is kept of the parent's embeddings is not the child's
+        self.child.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.weights = self._chosen()
+        self.average = self._values()
+        self.optimizers = make_optimizers(list(self.weights.values()), settings.rate)
+        self.manner = Manner.of(parent, settings.crops)
+
+    def _chosen(self) -> dict[str, nn.Parameter]:
+        encoder, method = self.child.image_encoder, self.settings.method
+        if method == "lora":
+            add_low_rank(encoder, self.settings.rank)
+        prefixes = HEADS + (NECK if isinstance(encoder, NanoEncoder) else ())
+        chosen = {}
+        for name, weight in self.child.named_parameters():
+            learns = method == "full" or name.startswith(prefixes) or is_low_rank(name)
+            weight.requires_grad_(learns)
+            if learns:
+                chosen[name] = weight
+        return chosen
+
+    def _values(self) -> dict[str, Tensor]:
+        return {name: weight.detach().clone() for name, weight in self.weights.items()}
+
+    def learn(self, batch: Batch, step: int, share: float) -> None:
+        """Take a step, at a share of the full rate."""
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = group["full_rate"] * share
+        rng = np.random.default_rng((self.settings.seed, step, 1))
+        batch = batch.to(self.child.device)
+        with torch.autocast(self.child.device.type, torch.bfloat16):
+            rounds = 2 if rng.random() < CORRECTED else 1
+            loss, _ = answer(self.child, encode(self.child, batch), batch, rounds, rng)
+        self.child.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        if torch.isfinite(norm):
+            for optimizer in self.optimizers:
+                optimizer.step()
+        keeps = min(KEEPS, (step + 1) / (step + 5))
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                self.average[name].lerp_(weight, 1 - keeps)
+
+    def look(self, checks: Sequence[Batch]) -> float:
+        """Mean IoU of first answers of the averaged weights."""
+        own = self._values()
+        self._fill(self.average)
+        with torch.autocast(self.child.device.type, torch.bfloat16):
+            iou = validate(self.child.eval(), checks)
+        self._fill(own)
+        self.child.train()
+        return iou
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """The averaged weights as they are now."""
+        return {name: value.clone() for name, value in self.average.items()}
+
+    def finished(self, values: dict[str, Tensor]) -> Sam:
+        """The model with these weights, like any other."""
+        self._fill(values)
+        merge_low_rank(self.child.image_encoder)
+        for weight in self.child.parameters():
+            weight.requires_grad_(True)
+        self.child.digest = ""
+        return self.child.eval()
+
+    @torch.no_grad()
+    def _fill(self, values: dict[str, Tensor]) -> None:
+        for name, weight in self.weights.items():
+            weight.copy_(values[name])
+
+
+def finetune(
+    parent: Sam, material: Material, settings: Settings | None = None, progress: Progress | None = None
+) -> Tuned:
+    """Teach a model what a few labelled pictures show.
+
+    Parameters
+    ----------
+    parent : Sam
+        Any of the family; it stays as it is.
+    material : Material
+        What to learn from, and what to judge by.
+    settings : Settings, optional
+    progress : callable, optional
+        Called as ``progress(done, total, text)``; raise from it to cancel.
+
+    Returns
+    -------
+    Tuned
+
+    Raises
+    ------
+    InputError
+        If nothing in the material can be asked for.
+    """
+    settings = settings or Settings()
+    tell = progress or (lambda done, total, text: None)
+    begun = time.monotonic()
+    learner = Learner(parent, settings)
+    make = _lessons(learner, material.learn, tell)
+    checks = _checks(learner, material.check)
+    best, kept = learner.snapshot(), 0
+    course = [(0, learner.look(checks))] if checks else []
+    every = max(1, settings.steps // LOOKS)
+    step = 0
+    with _ahead(make) as batches:
+        for batch in batches:
+            done = _done(step, time.monotonic() - begun, settings)
+            tell(round(1000 * done), 1000, _said(course))
+            learner.learn(batch, step, _share(done, step))
+            step += 1
+            over = _done(step, time.monotonic() - begun, settings) >= 1
+            if checks and (over or step % every == 0):
+                course.append((step, learner.look(checks)))
+                if course[-1][1] > max(iou for _, iou in course[:-1]):
+                    best, kept = learner.snapshot(), step
+                over = over or sum(at > kept for at, _ in course) >= PATIENCE
+            if over:
+                break
+    if not checks:
+        best, kept = learner.snapshot(), step
+    return Tuned(learner.finished(best), step, kept, time.monotonic() - begun, course)
+
+
+def _lessons(learner: Learner, pictures: Sequence[Picture], tell: Progress) -> Make:
+    """What makes the batch of a step; the same step always gets the same."""
+    settings, model = learner.settings, learner.child
+    rng = np.random.default_rng(settings.seed)
+    scenes = [synthetic_picture(FIRST_SCENE + i) for i in range(settings.scenes if settings.rehearsal else 0)]
+    if settings.method == "decoder":
+        views = keep_views(model, pictures, settings.views, rng, progress=tell)
+        others = keep_views(model, scenes, len(scenes), rng, progress=tell)
+
+    def make(step: int) -> Batch | None:
+        own = np.random.default_rng((settings.seed, step))
+        rehearses = bool(scenes) and own.random() < settings.rehearsal
+        manner = learner.manner.drawn(own)
+        if settings.method == "decoder":
+            return batch_of_views(others if rehearses else views, manner, own)
+        return batch_of_crops(scenes if rehearses else pictures, manner, own)
+
+    return make
+
+
+@contextmanager
+def _ahead(make: Make) -> Iterator[Iterator[Batch]]:
+    """Batches, made two ahead in a thread of their own."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def batches() -> Iterator[Batch]:
+            waiting = [pool.submit(make, step) for step in range(3)]
+            missing = 0
+            for step in itertools.count(3):
+                batch = waiting.pop(0).result()
+                waiting.append(pool.submit(make, step))
+                missing = missing + 1 if batch is None else 0
+                if missing == MISSING:
+                    raise InputError(
+                        "No labelled object is large enough, as the model sees it, to learn from."
+                    )
+                if batch is not None:
+                    yield batch
+
+        yield batches()
+
+
+def _checks(learner: Learner, pictures: Sequence[Picture]) -> list[Batch]:
+    """Questions about the objects held out, the same in every run."""
+    rng = np.random.default_rng(0)
+    views = keep_views(learner.child, pictures, CHECKS, rng, coloured=False)
+    manner = replace(learner.manner, crops=min(4, learner.manner.crops))
+    asked = [batch_of_views(views, manner, rng, kind) for kind in (CLICK, CLICK, BOX) * 2] if views else []
+    return [batch for batch in asked if batch is not None]
+
+
+def _done(step: int, seconds: float, settings: Settings) -> float:
+    """Share of the run that is over, by steps or by time."""
+    by_time = seconds / (60 * settings.minutes) if settings.minutes else 0.0
+    return min(1.0, max(step / settings.steps, by_time))
+
+
+def _share(done: float, step: int) -> float:
+    """Share of the full rate: a warm-up, then a cosine."""
+    return min(1.0, (step + 1) / WARM_UP) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done)))
+
+
+def _said(course: Sequence[tuple[int, float]]) -> str:
+    found = f", IoU {max(iou for _, iou in course):.3f} on objects held out" if course else ""
+    return f"Learning{found}"
