@@ -20,8 +20,9 @@ MAY_IMPORT = {
     "scaling": {"model", "prediction", "io"} | LEAVES,
     "evaluation": {"model", "prediction", "scaling", "io"} | LEAVES,
     "training": {"model", "prediction", "scaling", "evaluation", "io"} | LEAVES,
-    "cli": {"model", "prediction", "scaling", "training", "evaluation", "io"} | LEAVES,
-    "widgets": {"model", "prediction", "scaling", "training", "io"} | LEAVES,
+    "annotation": {"model", "prediction", "scaling", "training", "evaluation", "io"} | LEAVES,
+    "cli": {"model", "prediction", "scaling", "training", "evaluation", "annotation", "io"} | LEAVES,
+    "widgets": {"model", "prediction", "scaling", "training", "annotation", "io"} | LEAVES,
 }
 
 

@@ -5,7 +5,19 @@ bad input and leaves the rest to `app.Commands`. The order of the imports is the
 """
 
 # ruff: noqa: I001
-from napari_samscape.cli import segment, batch, cache, models, info, evaluate, train, finetune
+from napari_samscape.cli import segment, batch, cache, models, info, evaluate, train, finetune, engine
 from napari_samscape.cli.app import app, main
 
-__all__ = ["app", "batch", "cache", "evaluate", "finetune", "info", "main", "models", "segment", "train"]
+__all__ = [
+    "app",
+    "batch",
+    "cache",
+    "engine",
+    "evaluate",
+    "finetune",
+    "info",
+    "main",
+    "models",
+    "segment",
+    "train",
+]

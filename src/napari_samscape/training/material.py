@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.evaluation.datasets import Dataset, Sample, open_dataset, sample_from_labels
-from napari_samscape.io.labelled import IGNORE, paired_pictures
+from napari_samscape.io.labelled import IGNORE, checked_labels, paired_pictures
 from napari_samscape.prediction.instances import labels_from_instances
 from napari_samscape.prediction.types import Instances
 from napari_samscape.training.data import Picture, make_picture
@@ -79,6 +79,17 @@ def read_labelled(images: Path | str, labels: Path | str | None = None) -> Datas
     pairs = paired_pictures(Path(images), Path(labels))
     readers = [lambda pair=pair: sample_from_labels(pair.name, *pair.read()) for pair in pairs]
     return Dataset(Path(images).name, tuple(readers))
+
+
+def labelled(name: str, pixels: NDArray[Any], labels: NDArray[Any]) -> Sample:
+    """Arrays as a labelled picture: pixels (y, x) or (y, x, c), labels (y, x).
+
+    Raises
+    ------
+    InputError
+        If the labels do not fit the picture.
+    """
+    return sample_from_labels(name, pixels, checked_labels(labels, pixels.shape[:2], name))
 
 
 def hold_out(

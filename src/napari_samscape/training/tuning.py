@@ -38,6 +38,10 @@ SCORES = {
 Scores = dict[str, float]
 
 
+class NothingGainedError(InputError):
+    """No weights did better than the parent's."""
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """A child, and how it compares.
@@ -102,8 +106,9 @@ def tune(
     Raises
     ------
     InputError
-        If the output cannot be written or nothing can be learned; or if no weights did better than the
-        parent's on what was held out.
+        If the output cannot be written, or nothing can be learned.
+    NothingGainedError
+        If no weights did better than the parent's on what was held out.
     """
     settings = settings or Settings()
     tell = progress or (lambda done, total, text: None)
@@ -112,7 +117,7 @@ def tune(
     before = score(parent, material.samples)
     tuned = finetune(parent, material, settings, progress)
     if material.check and tuned.kept == 0:
-        raise InputError(
+        raise NothingGainedError(
             f"Nothing was gained: in {tuned.steps} steps no weights did better than the model's own on the "
             f"{material.held} objects held out, so nothing was written."
         )

@@ -127,6 +127,11 @@ class ModelChooser(QComboBox):
         elif Path(model).is_file():
             self.open(model)
 
+    def offer(self, path: str) -> None:
+        """List a checkpoint's path, and leave the choice as it is."""
+        if self.findData(path) < 0:
+            self.insertItem(self.count() - 1, Path(path).name, path)
+
     def open(self, path: str) -> None:
         """Add a checkpoint's path to the list and choose it."""
         self.insertItem(self.count() - 1, Path(path).name, path)
