@@ -3,8 +3,8 @@
     python benchmarks/finetune.py --model nano_without.safetensors
 
 The model comes from training/nano_without.toml, which leaves phase contrast and axons out. For each seed some
-training pictures are drawn and learned from; validation pictures, whole splits, only judge. Writes FINETUNE.md,
-anew after each row.
+training pictures are drawn and learned from; validation pictures, whole splits, only judge. Writes
+FINETUNE.md, anew after each row.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def summary(rows: Sequence[Row]) -> list[str]:
         )
         lines.append(
             f"- {name}, {len(own)} seeds: {own.mean():+.1f} points on its val ({own.min():+.1f} to "
-            f"{own.max():+.1f}), {other.mean():+.1f} on {OTHER} val ({other.min():+.1f} to {other.max():+.1f})."
+            f"{own.max():+.1f}), {other.mean():+.1f} on {OTHER} val "
+            f"({other.min():+.1f} to {other.max():+.1f})."
         )
     return lines
 

@@ -260,6 +260,15 @@ class TestAnnotator:
         accepted, wrong = annotate(nano, pixels, objects, [*objects, square(0, 50)])
         assert [(one.how, one.clicks) for one in accepted] == [("filled", 0)] * 2 and wrong == 1
 
+    def test_what_is_filled_in_nearly_right_is_corrected_by_clicks(
+        self, nano, pictures: Path, labels: np.ndarray
+    ) -> None:
+        pixels = open_image(pictures / "p0.png").plane()
+        objects = instances_from_labels(labels).items
+        short = square(8, 8, 13)  # of 16 pixels: IoU 0.66
+        (one, _), wrong = annotate(nano, pixels, objects, [short])
+        assert wrong == 0 and one.how == "clicked" and mask_iou(one.item, objects[0]) >= TARGET
+
     def test_all_pictures_are_done_and_counted(
         self, project: Project, labels: np.ndarray, monkeypatch
     ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.annotation.loop import next_picture, train
@@ -21,6 +20,7 @@ from napari_samscape.prediction.views import Views
 from napari_samscape.training.finetune import Settings
 
 TARGET = 0.85  # IoU at which an object is accepted
+NEAR = 0.5  # IoU above which a mask that is there is corrected, not removed
 MOST = 9  # clicks on an object; what is not right then is drawn by hand
 
 
@@ -93,19 +93,21 @@ def annotate(
     wrong : int
         Filled masks that had to go, a click each.
     """
-    right, wrong = _matched(objects, filled)
-    accepted: dict[int, Accepted] = {
-        index: Accepted(item, "filled", "script", version) for index, item in right.items()
-    }
+    near, wrong = _matched(objects, filled)
+    accepted: dict[int, Accepted] = {}
+    for index, item in list(near.items()):
+        if mask_iou(objects[index], item) >= TARGET:
+            accepted[index] = Accepted(near.pop(index), "filled", "script", version)
     views = Views(model, pixels)
     open_ = [index for index in range(len(objects)) if index not in accepted]
-    points = {index: [interior_point(objects[index])] for index in open_}
-    labels = {index: [1] for index in open_}
+    first = {index: _first_click(objects[index], near.get(index)) for index in open_}
+    points = {index: [first[index][0]] for index in open_}
+    labels = {index: [first[index][1]] for index in open_}
     answers: dict[int, Answer] = {}
     for count in range(1, MOST + 1):
         if not open_:
             break
-        asked = [_prompt(points[index], labels[index], answers.get(index)) for index in open_]
+        asked = [_prompt(points[k], labels[k], answers.get(k) or near.get(k), views) for k in open_]
         answers |= zip(open_, ask(views, asked), strict=True)
         for index in list(open_):
             mask = answers[index].best
@@ -173,16 +175,27 @@ def simulate(
 
 
 def _matched(objects: Sequence[Instance], filled: Sequence[Instance]) -> tuple[dict[int, Instance], int]:
-    """Objects that a filled mask is right for, and how many masks are right for none."""
+    """The best mask of each object that has one about right, and how many masks are not wanted."""
     iou = iou_matrix(objects, filled)
-    if iou.size == 0:
-        return {}, len(filled)
-    best = iou.argmax(axis=0)
-    good = iou[best, np.arange(len(filled))] >= TARGET
-    right = {int(index): filled[column] for column, index in enumerate(best) if good[column]}
-    return right, len(filled) - len(right)
+    near: dict[int, Instance] = {}
+    for index in range(len(objects) if len(filled) else 0):
+        column = int(iou[index].argmax())
+        if iou[index, column] > NEAR:  # no other object has as much of it
+            near[index] = filled[column]
+    return near, len(filled) - len(near)
 
 
-def _prompt(points: list[tuple[float, float]], labels: list[int], previous: Answer | None) -> Prompts:
+def _first_click(true: Instance, there: Instance | None) -> tuple[tuple[float, float], int]:
+    """In the middle of an object, or of the largest error of the mask that is there."""
+    correction = None if there is None else next_click(true, there)
+    return correction or (interior_point(true), 1)
+
+
+def _prompt(
+    points: list[tuple[float, float]], labels: list[int], before: Answer | Instance | None, views: Views
+) -> Prompts:
+    """All clicks on an object, and its mask before the last of them."""
+    if isinstance(before, Instance):
+        return Prompts(points=points, labels=labels, mask=before.within(views.shape))
     prompt = Prompts(points=points, labels=labels)
-    return prompt if previous is None else go_on(prompt, previous)
+    return prompt if before is None else go_on(prompt, before)

@@ -156,7 +156,7 @@ class NanoEncoder(nn.Module):
         return self.finish(*self.trunk(images))
 
     def trunk(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What most of the work goes into: features at strides 2, 4, 8 and 16, of `forward`'s pictures."""
+        """Features at strides 2, 4, 8 and 16 of `forward`'s pictures: most of the work."""
         x2 = self.downs[0](images.contiguous(memory_format=torch.channels_last))
         x4 = self.stages[0](self.downs[1](x2))
         x8 = self.stages[1](self.downs[2](x4))
@@ -164,10 +164,9 @@ class NanoEncoder(nn.Module):
         x32 = self.stages[3](self.downs[4](x16))
         return x2, x4, x8, x16 + F.interpolate(x32, scale_factor=2.0)
 
-    def finish(
-        self, x2: Tensor, x4: Tensor, x8: Tensor, x16: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    def finish(self, *trunk: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """What `forward` gives, from what `trunk` gives."""
+        x2, x4, x8, x16 = trunk
         features = self.neck(x16)
         p8 = self._merge(0, features, x8)
         p4 = self._merge(1, p8, x4)

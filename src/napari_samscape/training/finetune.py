@@ -163,8 +163,8 @@ class Learner:
     def _values(self) -> dict[str, Tensor]:
         return {name: weight.detach().clone() for name, weight in self.weights.items()}
 
-    def learn(self, batch: Batch, step: int, share: float) -> None:
-        """Take a step, at a share of the full rate."""
+    def learn(self, batch: Batch, step: int, share: float) -> float:
+        """Take a step, at a share of the full rate, and give the loss before it."""
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = group["full_rate"] * share
         rng = np.random.default_rng((self.settings.seed, step, 1))
@@ -182,6 +182,7 @@ class Learner:
         with torch.no_grad():
             for name, weight in self.weights.items():
                 self.average[name].lerp_(weight, 1 - keeps)
+        return float(loss.detach())
 
     def look(self, checks: Sequence[Batch]) -> float:
         """Mean IoU of first answers of the averaged weights."""

@@ -55,9 +55,7 @@ class TrainWidget(TaskDock):
         self.minutes.setToolTip(tip("Time to learn, at most; it ends earlier when nothing more is gained."))
         self.complete = QCheckBox("All objects are labelled")
         self.complete.setChecked(True)
-        self.complete.setToolTip(
-            tip("Then all else is background; uncheck it where some are missing.")
-        )
+        self.complete.setToolTip(tip("Then all else is background; uncheck it where some are missing."))
         self.out = QLineEdit(str(_free_path()))
         self.out.setToolTip(tip("Where the new checkpoint goes; its model card is written beside it."))
         self.table = QLabel()
