@@ -2,8 +2,8 @@
 
     python benchmarks/engine.py --model nano_without.safetensors
 
-Training pictures only. Each object is clicked on, as the evaluation protocol does, until its mask has an IoU of
-0.85 with the truth, nine times at most. A mask that was filled in is corrected by clicks where it is about
+Training pictures only. Each object is clicked on, as the evaluation protocol does, until its mask has an IoU
+of 0.85 with the truth, nine times at most. A mask that was filled in is corrected by clicks where it is about
 right, and costs a click to remove where it is not. Writes ENGINE.md and engine.svg.
 """
 

@@ -109,6 +109,8 @@ def main() -> None:
     parser.add_argument("--method", default="decoder", choices=METHODS)
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--limit", type=int, default=None, help="pictures of each validation split")
+    parser.add_argument("--other-limit", type=int, default=None, help=f"pictures of {OTHER}'s, else --limit")
+    parser.add_argument("--cases", nargs="+", default=[case.name for case in CASES])
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "FINETUNE.md")
     options = parser.parse_args()
@@ -117,13 +119,15 @@ def main() -> None:
     )
     parent = load_model(options.model)
     vals = {
-        name: open_dataset(options.data / name / "val.zip").first(options.limit)
-        for name in (OTHER, *(case.name for case in CASES))
+        name: open_dataset(options.data / name / "val.zip").first(
+            options.other_limit or options.limit if name == OTHER else options.limit
+        )
+        for name in (OTHER, *options.cases)
     }
     before = {name: point_iou(parent, dataset) for name, dataset in vals.items()}
     rows: list[Row] = []
     for seed in range(options.seeds):
-        for case in CASES:
+        for case in (case for case in CASES if case.name in options.cases):
             settings = Settings(method=options.method, steps=options.steps, seed=seed)
             tuned, cpu = learn(parent, case, settings, options.data)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -131,13 +135,14 @@ def main() -> None:
             own, other = ((before[name], after[name]) for name in (case.name, OTHER))
             rows.append(Row(case.name, seed, own, other, tuned, cpu, peak))
             print(*rows[-1].cells(), file=sys.stderr, flush=True)
-            numbers = ", ".join(f"{case.pictures} of {case.name}" for case in CASES)
+            numbers = ", ".join(f"{one.pictures} of {one.name}" for one in CASES if one.name in vals)
             table = [HEAD, ["---"] + ["---:"] * (len(HEAD) - 1), *(row.cells() for row in rows)]
             report.put(
                 TITLE,
                 [
                     f"Mean IoU of one click, by a model that has seen neither kind; learned from {numbers}, "
-                    f"drawn anew for each seed; method {options.method}.",
+                    f"drawn anew for each seed; method {options.method}. Judged by "
+                    f"{', '.join(f'{len(val)} pictures of {name}' for name, val in vals.items())}.",
                     "",
                     *("| " + " | ".join(line) + " |" for line in table),
                     "",
