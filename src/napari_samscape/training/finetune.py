@@ -90,9 +90,9 @@ class Settings:
     steps: int = 240
     minutes: float | None = None
     rate: float = 1e-3
-    crops: int = 8
-    views: int = 60
-    scenes: int = 20
+    crops: int = 4
+    views: int = 40
+    scenes: int = 12
     rehearsal: float = 0.25
     rank: int = 4
     seed: int = 0

@@ -48,7 +48,7 @@ class ProjectWidget(Dock):
         )
         self.accept_button = _button(
             "Accept",
-            "Take the Labels as all objects of this picture and go to the next; now and then the model learns.",
+            "Take the Labels as all objects of this picture, go to the next; now and then the model learns.",
         )
         self.status = StatusRow()
         layout = QVBoxLayout(self)
