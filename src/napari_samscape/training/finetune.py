@@ -41,14 +41,14 @@ NECK = tuple(
 )
 WARM_UP = 20  # steps
 LOOKS = 8  # at the objects held out, in a run
-PATIENCE = 3  # looks without a better one
+PATIENCE = 5  # looks without a better one; the gain may come late, when the rate falls
 CHECKS = 6  # batches of objects held out
 KEEPS = 0.98  # of the moving average of the weights, at most, in a step
 CORRECTED = 0.5  # share of steps with a correction
 CLICK, BOX = 0.0, 0.7  # kinds of `first_prompt`
 FIRST_SCENE = 10_000  # its seed
 TOO_SMALL = "No labelled object is large enough, as the model sees it, to learn from."
-MISSING = 30  # steps in a row with nothing to ask
+MISSING = 30  # steps with nothing to ask
 Make = Callable[[int], "Batch | None"]
 
 
@@ -297,11 +297,9 @@ def _ahead(make: Make) -> Iterator[Iterator[Batch]]:
             for step in itertools.count(3):
                 batch = waiting.pop(0).result()
                 waiting.append(pool.submit(make, step))
-                missing = missing + 1 if batch is None else 0
-                if missing == MISSING:
-                    raise InputError(
-                        "No labelled object is large enough, as the model sees it, to learn from."
-                    )
+                missing += batch is None
+                if missing >= MISSING and 2 * missing > step - 2:
+                    raise InputError(TOO_SMALL)
                 if batch is not None:
                     yield batch
 
