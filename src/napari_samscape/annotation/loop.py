@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,12 +120,10 @@ def train(
         parent = load_model(project.model_path(project.state.versions[0]))
         settings = replace(settings, seed=project.newest.number)
         material = hold_out(project.samples(), seed=project.newest.number)
-        try:
-            path = tune(
-                parent, material, project.new_path(), settings, overwrite=True, progress=progress
-            ).path
-        except NothingGainedError:
-            path = None
+        path: Path | None = None
+        with suppress(NothingGainedError):
+            out = project.new_path()
+            path = tune(parent, material, out, settings, overwrite=True, progress=progress).path
         # What was accepted meanwhile stays; only the models are written here.
         project.note_training(objects, path)
     return project.newest if path is not None else None

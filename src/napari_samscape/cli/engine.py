@@ -195,11 +195,12 @@ def _tell(project: Project, as_json: bool, **more: Any) -> None:
     """Say how far the project is."""
     names = [entry.name for entry in project.state.pictures]
     objects = [one for name in names for one in project.accepted(name)]
+    how = Counter(one.how for one in objects)
     said = {
         "pictures": len(names),
         "done": len(names) - len(project.left()),
         "objects": len(objects),
-        "how": dict(Counter(one.how for one in objects)),
+        "how": dict(how),
         "version": project.newest.number,
         "stage": project.stage,
         "due": project.is_due(),
@@ -208,7 +209,7 @@ def _tell(project: Project, as_json: bool, **more: Any) -> None:
     if as_json:
         print_json(said)
         return
-    ways = ", ".join(f"{count} {how}" for how, count in said["how"].items()) or "none"
+    ways = ", ".join(f"{count} {way}" for way, count in how.items()) or "none"
     typer.echo(
         f"{said['done']} of {said['pictures']} pictures done; objects: {ways}; "
         f"model version {said['version']}, stage: {said['stage']}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,7 +66,7 @@ def finetune(  # noqa: PLR0913  (a command's options are its parameters)
     from napari_samscape.training.material import hold_out, read_labelled
     from napari_samscape.training.tuning import tune
 
-    given = {"steps": steps, "rate": rate}
+    given: dict[str, Any] = {"steps": steps, "rate": rate}
     settings = Settings(
         method=str(method), minutes=minutes, seed=seed, **{k: v for k, v in given.items() if v is not None}
     )
