@@ -336,6 +336,7 @@ def _row(one: Accepted, shape: tuple[int, int]) -> dict[str, Any]:
 
 def _object(row: dict[str, Any]) -> Accepted:
     mask, offset = decode_crop(row["segmentation"])
-    known = {key: math.nan if row[key] is None else float(row[key]) for key in ("predicted_iou", "stability")}
-    item = instance_from_mask(mask, offset=offset, **known)
+    known = (row[key] for key in ("predicted_iou", "stability"))
+    iou, stability = (math.nan if value is None else float(value) for value in known)
+    item = instance_from_mask(mask, offset=offset, predicted_iou=iou, stability=stability)
     return Accepted(item, row["how"], row["by"], row["version"], row["clicks"])
