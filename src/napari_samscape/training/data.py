@@ -118,8 +118,8 @@ def read_source(path: Path, complete: bool = True) -> list[Picture]:
 def chances_by_kind(pictures: Sequence[Picture]) -> NDArray[np.float64]:
     """How often each picture of a data set is drawn, ``(n,)``: rare kinds more often than by their number.
 
-    Pictures of one size and as many channels come from one instrument, as a rule, and are taken for one kind. A
-    kind is drawn by the square root of the number of its pictures.
+    Pictures of one size and as many channels come from one instrument, as a rule, and are taken for one kind.
+    A kind is drawn by the square root of the number of its pictures.
     """
     kinds = [picture.levels[0].shape for picture in pictures]
     numbers = Counter(kinds)
