@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.allocation import keep_freed_memory
 
 BAD_INPUT = 2
 NOT_ALL = 1  # something could not be read; the rest is there
@@ -86,6 +87,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 
 def main() -> None:
     """Entry point of the command `samscape`."""
+    keep_freed_memory()
     app()
 
 
