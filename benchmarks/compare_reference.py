@@ -15,9 +15,8 @@ them: 'segment-anything==1.0 torch==2.9.1 torchvision==0.24.1'.
 
 With --json the last line is JSON: speed-ups (reference / ours, medians); everything_memory_ratio (ours /
 reference, peak of the whole process); and for nano the mean IoU of matched masks, and how many there are.
-The reference computes in float32. Figures of our decoder, everything-mode and masks are those with
-precision="bfloat16", and, where a name has fp32 in it, with "float32"; bf16_mask_iou says how far the two agree
-on ViT-B.
+The reference computes in float32. Figures of our decoder, everything-mode and masks are those with precision
+bfloat16, and, where a name has fp32 in it, float32; bf16_mask_iou says how far the two agree on ViT-B.
 """
 
 from __future__ import annotations

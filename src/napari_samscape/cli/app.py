@@ -57,6 +57,13 @@ ObjectSize = Annotated[
     int | None,
     typer.Option(help="Longest side of usual objects; the halo follows from it.", rich_help_panel=TILES),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="float32|bfloat16",
+        help="Of the model's products; bfloat16 is faster on processors that have it; masks hardly differ.",
+    ),
+]
 Plane = Annotated[
     str,
     typer.Option(

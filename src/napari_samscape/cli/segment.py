@@ -15,6 +15,7 @@ from napari_samscape.cli.app import (
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Scheduler,
     Tile,
     Workers,
@@ -134,6 +135,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -207,6 +209,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         link=link,
         plane=plane,
         cache=cache,
+        precision=precision,
         table=table,
     )
     with connected(workers, scheduler) as cluster, progress_bar() as progress:
