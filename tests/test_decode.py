@@ -53,7 +53,7 @@ def test_prompts_are_answered_alike_together_and_in_portions(
     model, encoded = seen
     prompts = clicks(5, 200)
     together = model.decode_whole(encoded, prompts)
-    monkeypatch.setattr(sam_module, "CELLS_AT_ONCE", 2 * encoded.features[0, 0].numel())
+    monkeypatch.setattr(sam_module, "BYTES_AT_ONCE", 2 * encoded.features.nbytes)
     for one, other in zip(model.decode_whole(encoded, prompts), together, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 

@@ -7,7 +7,7 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's <malloc.h>
 LARGEST = 32 * 2**20  # bytes; glibc takes no more for what comes from its heap
-KEPT = 256 * 2**20  # bytes of free heap that are kept
+KEPT = 128 * 2**20  # bytes of free heap that are kept
 
 
 def keep_freed_memory() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 SINGLE = slice(0, 1)  # the mask for an unambiguous prompt
 MULTI = slice(1, 4)  # the three masks for an ambiguous one
-CELLS_AT_ONCE = 4 * 64**2  # of all prompts decoded together on a CPU; more do not stay in its cache
+BYTES_AT_ONCE = 16 * 2**20  # of image tokens of all prompts decoded together on a CPU, for its cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +179,7 @@ class Sam(nn.Module):
         if not self.mask_decoder.judges_first:
             return masks_above(*self.decode(encoded, prompt, which), least)
         rows, logits, ious, seen = [], [], [], 0
-        for seen_by, some, _ in _portions(encoded, prompt):
+        for seen_by, some, _ in self._portions(encoded, prompt):
             attended = self._attend(seen_by, some)
             iou = attended.iou[:, which]
             good = iou > least
@@ -201,7 +202,7 @@ class Sam(nn.Module):
         window, and in training, which is done on crops.
         """
         done = []
-        for seen_by, some, start in _portions(encoded, prompt, origin):
+        for seen_by, some, start in self._portions(encoded, prompt, origin):
             attended = self._attend(seen_by, some, start)
             logits = self._draw(attended, which)
             done.append((logits, self.mask_decoder.estimate(attended.iou[:, which], logits)))
@@ -209,6 +210,19 @@ class Sam(nn.Module):
             return done[0]
         logits, iou = (torch.cat(parts) for parts in zip(*done, strict=True))
         return logits, iou
+
+    def _portions(
+        self, encoded: Encoded, prompt: PromptTensors, origin: Tensor | None = None
+    ) -> Iterator[tuple[Encoded, PromptTensors, Tensor | None]]:
+        """As many prompts at once as stay in a CPU's cache; all of them elsewhere, or on a picture each."""
+        pictures, *one = encoded.features.shape
+        most = max(1, BYTES_AT_ONCE // (math.prod(one) * self.precision.itemsize))
+        if encoded.features.device.type != "cpu" or pictures > 1 or len(prompt.points) <= most:
+            yield encoded, prompt, origin
+            return
+        for first in range(0, len(prompt.points), most):
+            some = slice(first, first + most)
+            yield encoded, prompt[some], None if origin is None else origin[some]
 
     def _attend(self, encoded: Encoded, prompt: PromptTensors, origin: Tensor | None = None) -> _Attended:
         """All but the drawing; the image's part in the model's precision, that of the tokens in float32."""
@@ -252,20 +266,6 @@ class _Attended:
         if bool(hit.all()):
             return self
         return replace(self, tokens=self.tokens[hit], image=self.image[hit], iou=self.iou[hit])
-
-
-def _portions(
-    encoded: Encoded, prompt: PromptTensors, origin: Tensor | None = None
-) -> Iterator[tuple[Encoded, PromptTensors, Tensor | None]]:
-    """As many prompts at once as stay in a CPU's cache; all of them elsewhere, or on a picture each."""
-    b, (h, w) = len(prompt.points), encoded.features.shape[2:]
-    most = max(1, CELLS_AT_ONCE // (h * w))
-    if encoded.features.device.type != "cpu" or len(encoded.features) > 1 or b <= most:
-        yield encoded, prompt, origin
-        return
-    for first in range(0, b, most):
-        some = slice(first, first + most)
-        yield encoded, prompt[some], None if origin is None else origin[some]
 
 
 def build_nano(config: NanoConfig | None = None) -> Sam:
