@@ -131,7 +131,8 @@ class Sam(nn.Module):
         """Where products have the model's precision; float32 leaves everything as it is."""
         if self.precision == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+        # Every weight is used once, so none is kept in half precision: that would be half the model again.
+        return torch.autocast(self.device.type, self.precision, cache_enabled=False)
 
     def _result(self, tensor: Tensor) -> Tensor:
         """In float32, unless the caller asked for another precision by a context of its own."""
