@@ -11,8 +11,10 @@ import typer
 from napari_samscape.cli.app import (
     AsJson,
     CacheFolder,
+    Channels,
     Device,
     Halo,
+    Level,
     Model,
     ObjectSize,
     Plane,
@@ -22,6 +24,7 @@ from napari_samscape.cli.app import (
     app,
     print_json,
     progress_bar,
+    read_channels,
     say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
@@ -74,6 +77,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     halo: Halo = None,
     object_size: ObjectSize = None,
     plane: Plane = "xy",
+    level: Level = 0,
+    channels: Channels = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
@@ -114,6 +119,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "options": options,
         "link": link,
         "plane": plane,
+        "level": level,
+        "channels": read_channels(channels),
         "cache": cache,
     }
     found = find_pictures(pictures, out)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import DamagedError, open_image
+from napari_samscape.io import DamagedError
 from napari_samscape.scaling.cache import cache_folder
 from napari_samscape.scaling.engine import Plane, look_at_tile
 from napari_samscape.scaling.job import Job
@@ -189,7 +189,7 @@ def _task(order: Order) -> Task:
     model = _model(job.model, job.device)
     if getattr(model, "digest", None) != order.digest:
         raise InputError(f"A worker has other weights under the name {job.model} than where the job started.")
-    picture = open_image(job.image)
+    picture = job.open()
     if job.cache is not None:
         model = remembering(model, job.cache, picture.where)
     wish = Wish(job.mode, job.asked, job.tiles, plane=job.plane)
