@@ -48,8 +48,8 @@ CALIBRATION = "Predicted against true IoU, one click"
 TIME = "Time"
 MISSING = "not measured"
 EXPLAINED = (
-    "`baseline` needs no learning: Otsu and a distance-transform watershed for everything, the filled box for "
-    "boxes, a flood by local threshold for points, Sobel's and Canny's filters for edges.",
+    "`baseline` needs no learning: Otsu and a distance-transform watershed for everything, the filled box "
+    "for boxes, a flood by local threshold for points, Sobel's and Canny's filters for edges.",
     "",
 )
 Put = Callable[[str, Sequence[str]], None]

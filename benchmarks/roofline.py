@@ -103,7 +103,7 @@ def main() -> None:
     cells = [row for name in options.models for row in rows(name, rates[torch.float32], options.runs)]
     marks = ("---",) * 2 + ("---:",) * 4
     lines = [
-        f"*{origin(' '.join(['python benchmarks/roofline.py', *sys.argv[1:]]))}*",
+        f"- {origin(' '.join(['python benchmarks/roofline.py', *sys.argv[1:]]))}",
         f"- Matrices of {MATRIX} x {MATRIX} are multiplied at {told}",
         "",
         *("| " + " | ".join(line) + " |" for line in (HEAD, marks, *cells)),
