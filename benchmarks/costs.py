@@ -116,7 +116,8 @@ def cost(scenario: Scenario, side: dict[str, Any], tile: dict[str, Any]) -> tupl
         "hours": (look + alone) / 3600,
         "labels": scenario.megapixels * 1e6 * side["output_bytes"] / side["side"] ** 2 / GIGABYTE,
         "kept": scenario.tiles * side["pieces_bytes"] / side["tiles"] * at_a_time / GIGABYTE,
-        "files": scenario.pictures * tile["picture_files"] + scenario.tiles,
+        "files": scenario.pictures * tile["picture_files"]
+        + scenario.tiles * side["output_files"] / side["tiles"],
         "alone": alone / 3600,
     }
     return figures, weakest(scenario, figures, look / alone, tile)

@@ -42,7 +42,8 @@ from napari_samscape.scaling.work import work_folder
 
 HERE = Path(__file__).resolve().parent
 OUT = "found.ome.zarr"
-PICTURES, WORKERS, TILES, KILLS = ("Pictures of any size Workers A million tiles Killed and started again",)
+PICTURES, WORKERS = "Pictures of any size", "Workers"
+TILES, KILLS = "A million tiles", "Killed and started again"
 
 
 # A job in a process of its own -------------------------------------------------------------------------
@@ -88,6 +89,7 @@ def measure_side(side: int, options: argparse.Namespace) -> dict[str, Any]:
         truth = zarr.open_array(folder / "truth.zarr", mode="r")
         true, found, pairs = nuclei.compare(truth, open_image(folder / OUT).data)
         row["output_bytes"] = size_of(folder / OUT)
+        row["output_files"] = sum(path.is_file() for path in (folder / OUT).rglob("*"))
     megapixels = side * side / 1e6
     counts = int((true.areas > 0).sum()), int((found.areas > 0).sum())
     return row | {

@@ -44,6 +44,20 @@ def test_a_crop_is_worth_a_look_if_most_that_has_its_middle_there_is_small(items
     assert is_worth(LEFT, 1, [Crop(WHOLE, 0, items)]) == worth
 
 
+@pytest.mark.parametrize(
+    ("layer", "items", "centres", "worth"),
+    [
+        (1, [], [(100.0, 100.0)], True),
+        (1, [], [(500.0, 500.0)], False),  # elsewhere
+        (1, [square(100, 100, 80)], [(100.0, 100.0)], False),  # that is what was seen
+        (1, [square(450, 450, 80)], [(100.0, 100.0)], True),
+        (2, [], [(100.0, 100.0)], False),  # a closer look has found nothing either
+    ],
+)
+def test_where_only_middles_of_things_were_seen_a_closer_look_is_worth_it_once(layer, items, centres, worth):
+    assert is_worth(LEFT, layer, [Crop(WHOLE, layer - 1, items, np.array(centres))]) == worth
+
+
 def test_only_the_layer_before_counts():
     small = [square(100, 100, 10)]
     assert not is_worth((0, 0, 250, 250), 2, [Crop(WHOLE, 0, small), Crop(LEFT, 1, [])])

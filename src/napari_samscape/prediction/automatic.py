@@ -136,8 +136,7 @@ def everything(
             embedding = embed(model, np.ascontiguousarray(rgb[box[0] : box[2], box[1] : box[3]]))
         wider = (crop for crop in seen if crop.layer < layer and settled.crop_where_small)
         here = tuple(_moved(item, (-box[0], -box[1])) for item in well_shown(wider))
-        found = _look_at(_View(model, embedding, box, layer, shape, settled, here), steps)
-        seen.append(Crop(box, layer, found))
+        seen.append(_look_at(_View(model, embedding, box, layer, shape, settled, here), steps))
     if settled.crop_where_small:
         seen = without_seen_twice(without_debris(seen, settled.pred_iou_thresh))
     items = _merged(seen, settled)
@@ -177,14 +176,20 @@ def _steps_in_layer(layer: int, options: EverythingOptions) -> int:
     return 1 + -(-len(_grids(options)[layer]) // options.points_per_batch)
 
 
-def _look_at(view: _View, steps: _Steps) -> list[Instance]:
+def _look_at(view: _View, steps: _Steps) -> Crop:
     """Ask the points of one view; what is found has coordinates of the whole picture."""
     end = steps.done + _steps_in_layer(view.layer, view.options)
     steps.advance("Looking at a crop" if view.layer else "Looking at the picture")
-    found = _ask_dense(view, steps) if view.options.prompt_source == "dense" else _ask_grid(view, steps)
+    centres = np.zeros((0, 2))
+    if view.options.prompt_source == "dense":
+        centres = outside(view.embedding, view.known, dense_points(view.embedding, view.options))
+        found = _ask_dense(view, centres, steps)
+    else:
+        found = _ask_grid(view, steps)
     if steps.done < end:
         steps.advance("Nothing left to ask", to=end)
-    return [_moved(item, view.box[:2]) for item in found]
+    items = [_moved(item, view.box[:2]) for item in found]
+    return Crop(view.box, view.layer, items, centres + view.box[:2])
 
 
 def _ask_grid(view: _View, steps: _Steps) -> list[Instance]:
@@ -196,14 +201,14 @@ def _ask_grid(view: _View, steps: _Steps) -> list[Instance]:
     return _without_doubles(found, view.options)
 
 
-def _ask_dense(view: _View, steps: _Steps) -> list[Instance]:
+def _ask_dense(view: _View, centres: NDArray[np.float64], steps: _Steps) -> list[Instance]:
     """Centres first, then what they missed, until nothing new is found.
 
     Nothing is asked in what is known from a wider look, nor again in what reaches out of the view: closer, a
     large object is a wide place without any mask that stays.
     """
     most = view.options.dense_max_points
-    points = outside(view.embedding, view.known, dense_points(view.embedding, view.options))[:most]
+    points = centres[:most]
     asked = points[:0]
     found: list[Instance] = []
     cut_off: list[Instance] = []

@@ -6,7 +6,7 @@ What is small is taken from the closer look, what is not from the wider one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -38,11 +38,14 @@ class Crop:
         0 for the whole picture.
     items : list of Instance
         In coordinates of the picture.
+    centres : ndarray, shape (n, 2)
+        (y, x) in the picture, where the dense head saw the middle of something.
     """
 
     box: Box
     layer: int
     items: list[Instance]
+    centres: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
     @property
     def side(self) -> int:
@@ -64,6 +67,7 @@ def is_worth(box: Box, layer: int, seen: Sequence[Crop]) -> bool:
     """Whether most of what the layer before found, with its middle in a crop, is small.
 
     A picture of large things has small ones among them, debris or parts; closer, one would see more of those.
+    Where the whole picture shows middles of things but not one thing, all of them may be too small.
 
     Parameters
     ----------
@@ -75,12 +79,19 @@ def is_worth(box: Box, layer: int, seen: Sequence[Crop]) -> bool:
         What has been looked at.
     """
     small: list[bool] = []
+    centres = 0
     for crop in seen:
-        if crop.layer == layer - 1 and crop.items:
-            boxes = np.array([item.box for item in crop.items])
-            middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-            small += crop.small[((middles >= box[:2]) & (middles < box[2:])).all(axis=1)].tolist()
-    return sum(small) * 2 > len(small)
+        if crop.layer == layer - 1:
+            boxes = np.array([item.box for item in crop.items], np.int64).reshape(-1, 4)
+            small += crop.small[_within(box, (boxes[:, :2] + boxes[:, 2:]) / 2)].tolist()
+            centres += int(_within(box, crop.centres).sum())
+    return sum(small) * 2 > len(small) or (layer == 1 and not small and centres > 0)
+
+
+def _within(box: Box, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the points (n, 2) lie in a box."""
+    inside: NDArray[np.bool_] = ((points >= box[:2]) & (points < box[2:])).all(axis=1)
+    return inside
 
 
 def well_shown(crops: Iterable[Crop]) -> list[Instance]:
@@ -113,7 +124,7 @@ def without_debris(crops: Sequence[Crop], least: float) -> list[Crop]:
                 for item, known in zip(items, seen, strict=True)
                 if known or _extent(item) < visible or item.predicted_iou > least + SURER
             ]
-        kept.append(Crop(crop.box, crop.layer, items))
+        kept.append(replace(crop, items=items))
     return kept
 
 
@@ -136,7 +147,7 @@ def without_seen_twice(crops: Sequence[Crop]) -> list[Crop]:
         wider = well_shown(other for other in crops if other.layer < crop.layer)
         lost = _is_among(crop.items, wider) | (crop.small & _is_among(crop.items, closer))
         items = [item for item, gone in zip(crop.items, lost, strict=True) if not gone]
-        kept.append(Crop(crop.box, crop.layer, items))
+        kept.append(replace(crop, items=items))
     return kept
 
 
