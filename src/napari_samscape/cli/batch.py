@@ -18,6 +18,7 @@ from napari_samscape.cli.app import (
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Scheduler,
     Tile,
     Workers,
@@ -82,6 +83,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -122,6 +124,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "level": level,
         "channels": read_channels(channels),
         "cache": cache,
+        "precision": precision,
     }
     found = find_pictures(pictures, out)
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

@@ -18,6 +18,7 @@ from napari_samscape.cli.app import (
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Tile,
     app,
     print_json,
@@ -52,6 +53,7 @@ def embed(  # noqa: PLR0913  (a command's options are its parameters)
     plane: Plane = "xy",
     level: Level = 0,
     channels: Channels = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Run the image encoder on a picture, tile by tile, and keep what it gives.
@@ -72,7 +74,7 @@ def embed(  # noqa: PLR0913  (a command's options are its parameters)
     tiles = TileOptions(tile, halo, object_size)
     picture = open_image(image, level=level, channels=read_channels(channels))
     with progress_bar() as progress:
-        loaded = load_model(model, choose_device(device))
+        loaded = load_model(model, choose_device(device), precision)
         done = embed_ahead(picture, model=loaded, cache=folder, tiles=tiles, plane=plane, progress=progress)
     if as_json:
         print_json(done.to_json())

@@ -17,6 +17,7 @@ from napari_samscape.cli.app import (
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Scheduler,
     Tile,
     Workers,
@@ -139,6 +140,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -218,6 +220,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         level=level,
         channels=read_channels(channels),
         cache=cache,
+        precision=precision,
         table=table,
     )
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

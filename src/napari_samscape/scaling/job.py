@@ -73,6 +73,8 @@ class Job:
         From which level of a pyramid on the picture is seen; the output has that level's shape and scale.
     channels : tuple of int
         Which channels are seen, up to three as red, green and blue; the first ones where empty.
+    precision : str
+        Of the model's products, "float32" or "bfloat16"; see `napari_samscape.load_model`.
 
     Raises
     ------
@@ -105,6 +107,7 @@ class Job:
     cache: str | None = None
     level: int = 0
     channels: Sequence[int] = ()
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
