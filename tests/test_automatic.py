@@ -327,6 +327,23 @@ def test_the_dense_head_is_asked_in_crops_too() -> None:
     assert sorted(colours_clicked(found, FOUR)) == [10, 20, 30, 40]
 
 
+def test_closer_nothing_is_asked_in_what_was_well_seen_before() -> None:
+    image = painted((70, 70, 30, 10), (20, 20, 6, 20), (20, 100, 6, 30), (100, 20, 6, 40), shape=(256, 256))
+    seer = Seer(has_dense=True, magnifies=2.0)
+    assert len(everything(seer, image, replace(DENSE, crop_n_layers=1))) == 4
+    assert seer.looks > 1
+    assert seer.asked.count(10) == 1
+    assert min(seer.asked.count(small) for small in (20, 30, 40)) > 1
+
+
+def test_what_a_crop_cuts_off_is_asked_once_there_and_not_filled_with_points() -> None:
+    image = painted((128, 128, 60, 10), shape=(256, 256))
+    seer = Seer(has_dense=True)
+    options = replace(DENSE, crop_n_layers=1, crop_where_small=False)
+    assert len(everything(seer, image, options)) == 1
+    assert (seer.looks, seer.asked) == (5, [10] * 5)
+
+
 @pytest.mark.parametrize("shape", [(128, 128), (100, 128), (333, 250), (40, 70)])
 def test_dense_points_lie_at_the_centres_in_pixels_of_the_picture(shape: tuple[int, int]) -> None:
     middle = np.array([0.6 * shape[0], 0.4 * shape[1]])

@@ -72,6 +72,18 @@ Plane = Annotated[
         rich_help_panel=STACKS,
     ),
 ]
+Level = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="Of a pyramid, the level to look at; 0 is the finest.", rich_help_panel=TILES
+    ),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C,…", help="Which channels are red, green and blue, from 0 on. [default: the first three]"
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Look at tiles in so many processes (extra dask).")
 ]
@@ -115,6 +127,20 @@ def samscape(
     Exit codes: 0 fine, 2 bad input (one sentence on standard error says which), 1 anything unexpected, or a
     part of a picture that could not be read.
     """
+
+
+def read_channels(text: str | None) -> tuple[int, ...]:
+    """Read the text of ``--channels``; none where it is left out.
+
+    Raises
+    ------
+    InputError
+        If it is not one to three whole numbers.
+    """
+    parts = [] if text is None else text.split(",")
+    if text is not None and not (len(parts) <= 3 and all(part.strip().isdecimal() for part in parts)):
+        raise InputError(f'--channels \'{text}\' cannot be read; it should look like "2" or "2,0,1".')
+    return tuple(map(int, parts))
 
 
 def say_what_failed(sentences: Sequence[str]) -> None:

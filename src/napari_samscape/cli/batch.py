@@ -11,8 +11,10 @@ import typer
 from napari_samscape.cli.app import (
     AsJson,
     CacheFolder,
+    Channels,
     Device,
     Halo,
+    Level,
     Model,
     ObjectSize,
     Plane,
@@ -23,6 +25,7 @@ from napari_samscape.cli.app import (
     app,
     print_json,
     progress_bar,
+    read_channels,
     say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
@@ -75,6 +78,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     halo: Halo = None,
     object_size: ObjectSize = None,
     plane: Plane = "xy",
+    level: Level = 0,
+    channels: Channels = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
@@ -116,6 +121,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "options": options,
         "link": link,
         "plane": plane,
+        "level": level,
+        "channels": read_channels(channels),
         "cache": cache,
         "precision": precision,
     }

@@ -10,8 +10,10 @@ import typer
 from napari_samscape.cli.app import (
     AsJson,
     CacheFolder,
+    Channels,
     Device,
     Halo,
+    Level,
     Model,
     ObjectSize,
     Plane,
@@ -22,6 +24,7 @@ from napari_samscape.cli.app import (
     app,
     print_json,
     progress_bar,
+    read_channels,
     say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
@@ -132,6 +135,8 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     halo: Halo = None,
     object_size: ObjectSize = None,
     plane: Plane = "xy",
+    level: Level = 0,
+    channels: Channels = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
@@ -165,6 +170,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     A whole slide, in tiles, with cells of about 60 pixels:
 
         samscape segment slide.ome.zarr cells.ome.zarr --object-size 60
+
+    Nuclei in the third channel of it, in pixels four times as large:
+
+        samscape segment slide.ome.zarr nuclei.ome.zarr --channels 2 --level 2
 
     A volume, or a time series, whose objects have one id in all slices (each of --link-... implies --link):
 
@@ -208,6 +217,8 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         options=options,
         link=link,
         plane=plane,
+        level=level,
+        channels=read_channels(channels),
         cache=cache,
         precision=precision,
         table=table,

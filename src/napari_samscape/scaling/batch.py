@@ -195,7 +195,7 @@ def run(
         See `segment`, `napari_samscape.io.check_output` and `napari_samscape.scaling.work.work_on`; or if the
         output is of another job, the disk is full, or no tile can be read.
     """
-    image = open_image(job.image)
+    image = job.open()
     made: dict[str, Any] = read_about(job.output) or {}
     replaces = job.overwrite or "settings" in made
     slices = image.sliced(job.plane)
