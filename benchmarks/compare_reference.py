@@ -14,8 +14,8 @@ it, is done by a few lines of ours, and the result says so. With --packages othe
 them: 'segment-anything==1.0 torch==2.9.1 torchvision==0.24.1'.
 
 The figures go into REPORT.md, but those of --quick do not. With --json the last line is JSON: speed-ups
-(reference / ours, medians); everything_memory_ratio (ours / reference, peak of the whole process); and for nano
-the mean IoU of matched masks, and how many there are.
+(reference / ours, medians); everything_memory_ratio (ours / reference, peak of the whole process); and for
+nano the mean IoU of matched masks, and how many there are.
 The reference computes in float32. Figures of our decoder, everything-mode and masks are those with precision
 bfloat16, and, where a name has fp32 in it, float32; bf16_mask_iou says how far the two agree on ViT-B.
 """
@@ -60,8 +60,8 @@ MINI = ViTConfig(256, 16, width=96, heads=4, hidden=384, windows=(5, 0, 5, 0), o
 DECODER = DecoderConfig(width=256, heads=8, hidden=2048, inner=128, depth=2, iou_hidden=256)
 #: For nano in both generators; the rest as the reference has it.
 NANO = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.6}
-ABOUT = """`segment-anything` 1.0 and this package in turns, ViT-B with random weights, 1024 x 1024 pixels; what each
-line means: [docs/performance.md](../docs/performance.md)."""
+ABOUT = """`segment-anything` 1.0 and this package in turns, ViT-B with random weights, 1024 x 1024 pixels;
+what each line means: [docs/performance.md](../docs/performance.md)."""
 MATCHED = 0.5  # least IoU of two masks that are taken for the same
 
 
