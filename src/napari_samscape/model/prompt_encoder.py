@@ -1,4 +1,4 @@
-"""SAM's prompt encoder: points and boxes to sparse tokens, masks to a dense map (appendix A).
+"""SAM's prompt encoder: points, boxes and texts to sparse tokens, masks to a dense map (appendix A, D.5).
 
 Points are (x, y) in pixels of the shown picture.
 """
@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from napari_samscape.errors import InputError
 from napari_samscape.model.layers import LayerNorm2d
 
 BACKGROUND, FOREGROUND, BOX_START, BOX_END = range(4)
@@ -63,6 +64,37 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(mask_channels, width, 1),
         )
         self.no_mask_embed = nn.Embedding(1, width)
+        self.text_projection: nn.Linear | None = None  # SAM as published has none
+
+    @property
+    def text_width(self) -> int:
+        """Width of the text embeddings that are taken; 0 where none are."""
+        return 0 if self.text_projection is None else self.text_projection.in_features
+
+    def add_text(self, text_width: int) -> None:
+        """Take text embeddings of this width from now on, by a projection that has learnt nothing yet."""
+        device = self.no_mask_embed.weight.device
+        self.text_projection = nn.Linear(text_width, self.width, device=device)
+
+    def embed_texts(self, texts: Tensor) -> Tensor:
+        """Tokens ``(b, 1, width)`` of CLIP's embeddings ``(b, text_width)``, each of length 1.
+
+        Raises
+        ------
+        InputError
+            If there is no projection for them.
+        """
+        if self.text_projection is None:
+            raise InputError(
+                "This model takes no text: its checkpoint has no 'prompt_encoder.text_projection'; "
+                "samscape train --text adds one."
+            )
+        if texts.shape[1] != self.text_width:
+            raise InputError(
+                f"The text has an embedding of {texts.shape[1]} numbers, but this model learnt from a CLIP "
+                f"with {self.text_width}."
+            )
+        return self.text_projection(texts)[:, None]
 
     def mask_prompt_size(self, grid: tuple[int, int]) -> tuple[int, int]:
         """(h, w) that a mask prompt has for an embedding of ``grid`` cells."""

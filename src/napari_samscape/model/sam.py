@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_samscape.model.config import Shapes, decoder_config, vit_config
+from napari_samscape.model.config import Shapes, decoder_config, text_width, vit_config
 from napari_samscape.model.image_encoder import ImageEncoder
 from napari_samscape.model.mask_decoder import MaskDecoder
 from napari_samscape.model.nano import (
@@ -50,6 +50,7 @@ class PromptTensors:
     labels: Tensor  # (b, n)
     boxes: Tensor | None = None  # (b, 4)
     masks: Tensor | None = None  # (b, 1, h, w) logits
+    texts: Tensor | None = None  # (b, d), see `PromptEncoder.embed_texts`
 
 
 #: Gives what an encoder makes of a picture (y, x, 3) of uint8: as it was kept, or by calling it.
@@ -151,7 +152,8 @@ class Sam(nn.Module):
         iou : Tensor, shape (b, n)
             Predicted.
         """
-        if len(prompt.points) and is_worth_it(encoded):
+        # A text may mean anything in the picture, so there is no window for it.
+        if len(prompt.points) and prompt.texts is None and is_worth_it(encoded):
             return decode_in_windows(self.decode_whole, encoded, prompt, which)
         return self.decode_whole(encoded, prompt, which)
 
@@ -166,6 +168,8 @@ class Sam(nn.Module):
         grid = (encoded.features.shape[2], encoded.features.shape[3])
         points, labels = join_prompts(prompt.points, prompt.labels, prompt.boxes)
         sparse, dense, fine = self.prompt_encoder(points, labels, prompt.masks, grid, origin, encoded.dense)
+        if prompt.texts is not None:
+            sparse = torch.cat([sparse, self.prompt_encoder.embed_texts(prompt.texts)], dim=1)
         pe = self.prompt_encoder.dense_pe(grid, origin)
         with self._multiplying():
             tokens, image, iou = self.mask_decoder.decode(encoded.features, pe, sparse, dense)
@@ -189,6 +193,13 @@ def build_model(shapes: Shapes) -> Sam:
     KeyError, IndexError, ValueError
         If the names and shapes are not those of any known architecture.
     """
+    model = _build_wordless(shapes)
+    if text_width(shapes):
+        model.prompt_encoder.add_text(text_width(shapes))
+    return model
+
+
+def _build_wordless(shapes: Shapes) -> Sam:
     decoder = decoder_config(shapes)
     if "image_encoder.downs.0.0.weight" in shapes:
         return build_nano(nano_config(shapes, decoder))

@@ -17,6 +17,14 @@ class Targets:
     weights: Tensor  # (n, h, w) of every pixel in the BCE; sums to 1
     is_object: Tensor  # (n,) bool; False for clicks on background, which have no mask
 
+    def at(self, size: int) -> Targets:
+        """The same for masks of this side, which is a whole number of times smaller, or as it is."""
+        step = self.masks.shape[-1] // size
+        if step == 1:
+            return self
+        masks, weights = (F.avg_pool2d(maps[None], step)[0] for maps in (self.masks, self.weights))
+        return Targets(masks, weights * step**2, self.is_object)
+
 
 def pixel_weights(masks: Tensor, valid: Tensor) -> Tensor:
     """Weights of pixels, most in and near the object: its box enlarged by half its size on each side.
