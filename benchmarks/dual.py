@@ -143,7 +143,7 @@ def train_dual(scenes: Sequence[Scene], folder: Path, steps: int, report: Callab
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
-        if (step + 1) % 100 == 0 or step + 1 == steps:
+        if (step + 1) % 50 == 0 or step + 1 == steps:
             right = (logits.argmax(1) == torch.arange(len(logits))) | (
                 true.gather(1, logits.argmax(1)[:, None])[:, 0] > 0
             )

@@ -38,7 +38,7 @@ def train(
 
         samscape train training/nano.toml --minutes 60
 
-    With `--text` and `--start` the image encoder stays as it is; the rest learns to take the embeddings of CLIP
+    With `--text` and `--start` the image encoder stays as it is; the rest learns to take embeddings of CLIP
     as prompts: of the objects' pictures in training, of phrases afterwards.
 
         samscape train words.toml --start vit_b.pth --text clip-vit-large-patch14

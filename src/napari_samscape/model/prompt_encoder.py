@@ -76,25 +76,29 @@ class PromptEncoder(nn.Module):
         device = self.no_mask_embed.weight.device
         self.text_projection = nn.Linear(text_width, self.width, device=device)
 
-    def embed_texts(self, texts: Tensor) -> Tensor:
-        """Tokens ``(b, 1, width)`` of CLIP's embeddings ``(b, text_width)``, each of length 1.
+    def projection_for(self, text_width: int) -> nn.Linear:
+        """Give the projection of text embeddings of this width.
 
         Raises
         ------
         InputError
-            If there is no projection for them.
+            If there is none.
         """
         if self.text_projection is None:
             raise InputError(
                 "This model takes no text: its checkpoint has no 'prompt_encoder.text_projection'; "
                 "samscape train --text adds one."
             )
-        if texts.shape[1] != self.text_width:
+        if text_width != self.text_width:
             raise InputError(
-                f"The text has an embedding of {texts.shape[1]} numbers, but this model learnt from a CLIP "
+                f"The text has an embedding of {text_width} numbers, but this model learnt from a CLIP "
                 f"with {self.text_width}."
             )
-        return self.text_projection(texts)[:, None]
+        return self.text_projection
+
+    def embed_texts(self, texts: Tensor) -> Tensor:
+        """Tokens ``(b, 1, width)`` of CLIP's embeddings ``(b, text_width)``, each of length 1."""
+        return self.projection_for(texts.shape[1])(texts)[:, None]
 
     def mask_prompt_size(self, grid: tuple[int, int]) -> tuple[int, int]:
         """(h, w) that a mask prompt has for an embedding of ``grid`` cells."""

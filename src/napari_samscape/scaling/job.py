@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import PLANES
+from napari_samscape.prediction.phrase import Phrase
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.link import LinkOptions
 from napari_samscape.scaling.links import check_linkable
@@ -34,8 +35,8 @@ class Job:
     model : str
         A known name or the path of a checkpoint.
     mode : str
-        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector, or
-        "edges" for a map of edges instead of labels.
+        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector,
+        "text" for the objects that look like a phrase, or "edges" for a map of edges instead of labels.
     prompts : tuple of Prompts
         Points and boxes, in pixels of the picture.
     device : str
@@ -69,6 +70,8 @@ class Job:
         Which slices of a volume are looked at, "xy", "xz" or "yz"; the output has the picture's axes.
     cache : str or None
         A folder where embeddings are kept and found, or "auto"; see `napari_samscape.scaling.cache`.
+    phrase : Phrase or None
+        What to look for, in words.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class Job:
     table: str | None = None
     plane: str = "xy"
     cache: str | None = None
+    phrase: Phrase | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
@@ -115,8 +119,10 @@ class Job:
             if MODES[self.mode].gives_map and file is not None:
                 raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
         check_linkable(self.mode, self.link)
-        if any(prompt.mask is not None for prompt in self.prompts):
-            raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
+        if any(prompt.mask is not None or prompt.text is not None for prompt in self.prompts):
+            raise InputError(
+                "A job holds points and boxes only; give prompts with masks and texts to segment() in Python."
+            )
         if self.plane not in PLANES:
             raise InputError(f"There is no plane '{self.plane}'; there are {', '.join(PLANES)}.")
         if self.objects is not None and (self.link is not None or self.plane != "xy"):
@@ -133,7 +139,7 @@ class Job:
     def asked(self) -> Asked:
         """What the mode is told."""
         about = (self.scores, self.classes, self.detector, self.nested, self.options)
-        return Asked(self.prompts, self.boxes, self.thin, *about)
+        return Asked(self.prompts, self.boxes, self.thin, *about, self.phrase, self.device)
 
     @property
     def tiles(self) -> TileOptions:
@@ -162,7 +168,10 @@ class Job:
             }
             for prompt in self.prompts
         ]
-        values["link"] = None if self.link is None else asdict(self.link)
+        values |= {
+            name: None if value is None else asdict(value)
+            for name, value in (("link", self.link), ("phrase", self.phrase))
+        }
         return values
 
     @classmethod
@@ -176,10 +185,11 @@ class Job:
         """
         try:
             prompts = tuple(Prompts(**prompt) for prompt in values.get("prompts", ()))
-            link = values.get("link")
-            return cls(
-                **{**values, "prompts": prompts, "link": None if link is None else LinkOptions(**link)}
-            )
+            kinds: dict[str, Any] = {"link": LinkOptions, "phrase": Phrase}
+            made = {
+                name: kind(**values[name]) for name, kind in kinds.items() if values.get(name) is not None
+            }
+            return cls(**{**values, "prompts": prompts, **made})
         except (TypeError, AttributeError) as error:
             raise InputError(f"This is no job: {error}.") from error
 

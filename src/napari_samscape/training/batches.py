@@ -51,7 +51,7 @@ class Sampler:
     groups: list[list[Picture]]
     weights: list[float]
     config: Config
-    image_size: int  # of the model
+    image_size: int  # at which a whole picture is shown
     describe: Describe | None
 
     def batch(self, step: int) -> Batch:

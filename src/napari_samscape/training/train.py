@@ -69,6 +69,7 @@ class Config:
     seed: int = 0
     threads: int = 2
     device: str = "auto"
+    shown: int = 0  # longest side of a picture as a whole, in pixels; as the model has it where 0
     recolour: bool = True  # whether crops are shown in other colours, too
     text: str = ""  # a CLIP, by name or folder; its view of an object is then the first prompt
     text_share: float = 0.75  # of steps; the others begin with clicks and boxes, as without
@@ -293,7 +294,7 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
     groups, weights = read_pictures(config)
     report(f"{sum(map(len, groups))} pictures from {len(groups)} sources")
     describe = describe_with(config) if config.text else None
-    sampler = Sampler(groups, weights, config, state.model.image_size, describe)
+    sampler = Sampler(groups, weights, config, config.shown or state.model.image_size, describe)
     watched = [p for path in config.validation for p in read_source(config.folder / path)]
     watch = Watch(out, held_out(watched, sampler.held_out, VALIDATION_CROPS), report)
     saved = time.monotonic()
