@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -121,7 +122,7 @@ def train_dual(scenes: Sequence[Scene], folder: Path, steps: int, report: Callab
         first = saved["step"]
     for step in range(first, steps):
         rng = np.random.default_rng((3, step))
-        share = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (0.5 + 0.5 * np.cos(np.pi * step / steps)))
+        share = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
         for group in (g for o in optimizers for g in o.param_groups):
             group["lr"] = group["full_rate"] * share
         crops, captions, true = batch_of(scenes, rng)

@@ -150,7 +150,7 @@ class TestRanking:
 
     def test_a_number_of_objects_is_refused_where_the_picture_is_cut_into_tiles(self) -> None:
         picture = np.concatenate([grey(*[250, 40] * 12)] * 8)
-        with pytest.raises(InputError, match="cut into 6 tiles, which cannot tell what is likeliest"):
+        with pytest.raises(InputError, match="cut into .* tiles, which cannot tell what is likeliest"):
             segment(
                 picture,
                 model=bright.MODEL,
@@ -276,7 +276,9 @@ def test_a_model_without_a_projection_or_of_another_clip_says_so(worded: Path) -
     picture = grey(250, 40)
     with pytest.raises(InputError, match=r"takes no text: .* samscape train --text adds one"):
         ask(Views(build_nano(SMALL).eval(), picture), [Prompts(text=np.ones(12))])
-    with pytest.raises(InputError, match="an embedding of 7 numbers, but this model learnt from a CLIP with 12"):
+    with pytest.raises(
+        InputError, match="an embedding of 7 numbers, but this model learnt from a CLIP with 12"
+    ):
         ask(Views(load_model(worded), picture), [Prompts(text=np.ones(7))])
 
 
@@ -295,14 +297,6 @@ def test_from_the_command_line_a_model_is_asked_by_a_text_and_a_click(
 # Detectors that are asked by words
 
 
-def in_the_middle(model: Any) -> None:
-    """Make a detector's boxes half as wide and high as the picture, in its middle."""
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "box_head.dense2" in name or "bbox_embed" in name or "box_predictor" in name:
-                weight.zero_()
-
-
 @pytest.fixture(scope="module")
 def owl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny OWLv2, as the library stores one."""
@@ -310,7 +304,7 @@ def owl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     tokenizer = words_of()
-    model = Owlv2ForObjectDetection(Owlv2Config(**parts(tokenizer), projection_dim=12))
+    model = Owlv2ForObjectDetection(Owlv2Config(**parts(tokenizer), projection_dim=16))
     folder = tmp_path_factory.mktemp("owl")
     model.save_pretrained(folder)
     size = {"height": 16, "width": 16}

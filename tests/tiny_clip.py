@@ -56,7 +56,7 @@ def save_clip(folder: Path, width: int = 12) -> Path:
 class BrightClip:
     """Likens 'bright' to crops that are bright in the middle, and 'dark' to those that are dark."""
 
-    source, width, size, scale = "bright", 2, 8, 20.0
+    source, width, size, scale = "bright", 2, 8, 5.0
 
     def phrases(self, texts: list[str]) -> torch.Tensor:
         known = {"bright": (1.0, 0.0), "dark": (0.0, 1.0)}
@@ -64,7 +64,10 @@ class BrightClip:
 
     def pictures(self, crops: torch.Tensor) -> torch.Tensor:
         light = crops[:, :, 3:5, 3:5].mean((1, 2, 3))
-        return torch.stack([light, 1 - light], dim=1) / torch.stack([light, 1 - light], dim=1).norm(dim=1)[:, None]
+        return (
+            torch.stack([light, 1 - light], dim=1)
+            / torch.stack([light, 1 - light], dim=1).norm(dim=1)[:, None]
+        )
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         return (pixels.float() / 255).nan_to_num(0.0)
