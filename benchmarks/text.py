@@ -22,7 +22,7 @@ import torch
 from dual import train_dual
 from PIL import Image
 from report import Report, heading
-from scenes import KINDS, NEW_PAIRS, Caption, Scene, asked_scene, scenes
+from scenes import KINDS, NEW_PAIRS, SIDE, Caption, Scene, asked_scene, scenes
 
 from napari_samscape.evaluation.metrics import bootstrap_interval
 from napari_samscape.model.config import DecoderConfig
@@ -167,17 +167,19 @@ def head(work: Path, options: argparse.Namespace) -> list[str]:
     command = " ".join(["python benchmarks/text.py", *sys.argv[1:]])
     return [
         *("# Text to mask, measured" if line == "# Measured" else line for line in heading(command)[:5]),
-        f"- Dual encoder: {options.steps} steps of 96 crops; model: {last['step']} steps of 36 objects in",
-        f"  {last['seconds'] / 60:.0f} minutes; both on {options.scenes} scenes, from random weights, in one thread.",
+        f"- Dual encoder: {options.steps} steps of 96 crops. Model: {last['step']} steps of 36 objects in",
+        f"  {last['seconds'] / 60:.0f} minutes on a busy machine. Both from random weights, in one thread, on",
+        f"  {options.scenes} scenes of {SIDE} pixels.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",
-        "- In each scene lie one more thing of the colour asked for and one of the shape, and what else tells",
-        "  the kind of phrase: of 'texture said' one of the same pair in another texture, of 'size' one of the",
-        "  other size, of 'relation' the same pair elsewhere. 'Right thing': none has a higher IoU with the mask.",
+        "- In each scene lie one more thing of the colour asked for and one of the shape, and what tells the",
+        "  kind of phrase: of 'texture said' one of the same pair in another texture, of 'size' one of the",
+        "  other size, of 'relation' the same pair elsewhere.",
+        "- 'Right thing': no other thing of the scene has a higher IoU with the mask.",
         "- 'The model itself' is the paper's way: trained with embeddings of crops, asked with that of the",
-        "  phrase. 'Everything, ranked' is everything-mode and the dual encoder, top 1; 'true masks, ranked' is",
-        "  what the dual encoder alone makes of perfect masks.",
+        "  phrase. 'Everything, ranked' is everything-mode and the dual encoder, top 1; 'true masks, ranked'",
+        "  is what the dual encoder alone makes of perfect masks.",
         "",
     ]
 

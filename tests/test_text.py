@@ -312,14 +312,49 @@ def owl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_zero_shot_detector_gives_boxes_with_scores_and_the_phrase(owl: Path) -> None:
-    phrase = Phrase("a red cell", threshold=0)
-    every = detect(load_detector(f"transformers:{owl}", phrase), grey(250, 40))
-    assert len(every) == 4 and set(every.classes) == {"a red cell"}, "one for each of its patches"
+@pytest.fixture(scope="module")
+def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Grounding DINO, as the library stores one."""
+    from transformers import (
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessorPil,
+        GroundingDinoProcessor,
+        ResNetConfig,
+    )
+
+    torch.manual_seed(0)
+    tokenizer = words_of()
+    stages = {"hidden_sizes": [8] * 4, "depths": [1] * 4, "embedding_size": 8, "layer_type": "basic"}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = GroundingDinoConfig(
+        backbone_config=ResNetConfig(**stages, out_features=["stage2", "stage3", "stage4"]),
+        use_timm_backbone=False,
+        text_config={"model_type": "bert", "vocab_size": len(tokenizer), **sizes},
+        **{f"{part}_{name}": 1 for part in ("encoder", "decoder") for name in ("layers", "attention_heads")},
+        **{f"{part}_ffn_dim": 16 for part in ("encoder", "decoder")},
+        d_model=32,
+        num_queries=4,
+        max_text_len=16,
+    )
+    folder = tmp_path_factory.mktemp("dino")
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    size = {"shortest_edge": 64, "longest_edge": 128}
+    GroundingDinoProcessor(GroundingDinoImageProcessorPil(size=size), tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["owl", "dino"])
+def test_a_zero_shot_detector_gives_boxes_with_scores_and_the_phrase(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    name, phrase = f"transformers:{request.getfixturevalue(kind)}", Phrase("a red cell", threshold=0)
+    every = detect(load_detector(name, phrase), grey(250, 40))
+    assert len(every) == 4 and set(every.classes) == {"a red cell"}, "one for each of its four queries"
     assert (np.diff(every.scores) <= 0).all()
-    best = detect(load_detector(f"transformers:{owl}", replace(phrase, top=1)), grey(250, 40))
-    np.testing.assert_allclose(best.boxes, every.boxes[:1])
-    none = detect(load_detector(f"transformers:{owl}", replace(phrase, threshold=1)), grey(250, 40))
+    best = detect(load_detector(name, replace(phrase, top=1)), grey(250, 40))
+    np.testing.assert_allclose(best.boxes, every.boxes[:1], atol=1e-4)
+    none = detect(load_detector(name, replace(phrase, threshold=1)), grey(250, 40))
     assert len(none) == 0
 
 

@@ -10,7 +10,7 @@ import torch
 
 from napari_samscape.prediction.clip import Clip
 
-WORDS = ["a", "bright", "dark", "red", "cell"]
+WORDS = ["a", "bright", "dark", "red", "cell", "."]
 SIZE = 16
 
 
@@ -19,7 +19,7 @@ def words_of(end: str = "<end>", start: str = "<start>") -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    ids = {word: number for number, word in enumerate([start, "<unknown>", *WORDS, end])}
+    ids = {word: number for number, word in enumerate(["<unknown>", start, *WORDS, end])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     ends = [(start, ids[start]), (end, ids[end])]

@@ -66,16 +66,16 @@ def test_a_phrase_that_finds_nothing_makes_no_layer_and_says_so(open_dock, run, 
 
 
 @pytest.mark.parametrize(
-    ("words", "clip", "sentence"),
+    ("asked", "sentence"),
     [
-        (" ", "some/clip", "Say in words what to look for first."),
-        ("grey", "", "Choose a CLIP first: a folder, or a name as openai/clip-vit-base-patch32."),
-        ("a texture", "some/clip", "The text 'a texture' is among its own distractors."),
-        ("grey", "missing", 'install it with: pip install "napari-samscape[text]".'),
+        ((" ", "some/clip"), "Say in words what to look for first."),
+        (("grey", ""), "Choose a CLIP first: a folder, or a name as openai/clip-vit-base-patch32."),
+        (("a texture", "some/clip"), "The text 'a texture' is among its own distractors."),
+        (("grey", "missing"), 'install it with: pip install "napari-samscape[text]".'),
     ],
 )
-def test_what_is_missing_is_told_in_a_sentence(open_dock, run, picture, told, words, clip, sentence):
-    _, dock = open_dock(Image(picture), words=words, clip=clip)
+def test_what_is_missing_is_told_in_a_sentence(open_dock, run, picture, told, asked, sentence):
+    _, dock = open_dock(Image(picture), words=asked[0], clip=asked[1])
     assert sentence in run(dock) and sentence in told[0]
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from napari_samscape.training.text import Describe
 
 MASK_STRIDE = 2  # of nano's masks
+ANYWHERE = (
+    0.5  # weight of far pixels where a prompt does not tell the place: they may hold what else it means
+)
 SMALLEST = 16  # pixels of the crop; what is smaller is not asked for
 
 
@@ -189,12 +192,14 @@ def collate(asked: list[Asked]) -> Batch:
     counts = torch.tensor([len(a.masks) for a in asked])
     masks = torch.cat([a.masks for a in asked])
     valid = torch.stack([a.valid for a in asked]).repeat_interleave(counts, 0)
+    told_where = asked[0].texts is None
+    weights = pixel_weights(masks, valid) if told_where else pixel_weights(masks, valid, ANYWHERE)
     return Batch(
         torch.stack([a.pixels for a in asked]),
         torch.arange(len(asked)).repeat_interleave(counts),
         torch.cat([a.points for a in asked]),
         torch.cat([a.labels for a in asked]),
-        Targets(masks, pixel_weights(masks, valid), torch.cat([a.is_object for a in asked])),
+        Targets(masks, weights, torch.cat([a.is_object for a in asked])),
         torch.stack([a.dense for a in asked]),
         None if asked[0].texts is None else torch.cat([a.texts for a in asked if a.texts is not None]),
     )
