@@ -168,8 +168,8 @@ def head(work: Path, options: argparse.Namespace) -> list[str]:
     return [
         *("# Text to mask, measured" if line == "# Measured" else line for line in heading(command)[:5]),
         f"- Dual encoder: {options.steps} steps of 96 crops. Model: {last['step']} steps of 36 things",
-        f"  in {last['seconds'] / 60:.0f} minutes on a busy machine. Both from random weights, in one thread, on",
-        f"  {options.scenes} scenes of {SIDE} pixels.",
+        f"  in {last['seconds'] / 60:.0f} minutes on a busy machine. Both from random weights, on",
+        f"  {options.scenes} scenes of {SIDE} pixels, in one thread.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.rle import decode_rle
-from napari_samscape.model.sam import Encoded, PromptTensors
+from napari_samscape.model.sam import Encoded, PromptTensors, masks_above
 from napari_samscape.prediction.automatic import EverythingOptions, default_options, everything
 from napari_samscape.prediction.dense import covered_cells, dense_points, missed_points
 from napari_samscape.prediction.enlarge import Enlarger
@@ -67,6 +67,9 @@ class Seer:
             middle = (cells[0, 0] == colour).nonzero().float().mean(0).round().int()
             centre[0, 0, middle[0], middle[1]] = 6.0
         return torch.cat([torch.where(cells > 0, 6.0, -6.0), centre], dim=1)
+
+    def decode_above(self, encoded: Encoded, prompt: PromptTensors, least: float, which: slice) -> Any:
+        return masks_above(*self.decode(encoded, prompt, which), least)
 
     def decode(self, encoded: Encoded, prompt: PromptTensors, which: slice) -> tuple[Tensor, Tensor]:
         colours = encoded.features[0, 0]

@@ -16,6 +16,7 @@ from napari_samscape.cli.app import (
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Scheduler,
     Tile,
     Workers,
@@ -79,6 +80,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -119,6 +121,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "phrase": phrase,
         "plane": plane,
         "cache": cache,
+        "precision": precision,
     }
     found = find_pictures(pictures, out)
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

@@ -16,6 +16,7 @@ from napari_samscape.cli.app import (
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Tile,
     app,
     print_json,
@@ -47,6 +48,7 @@ def embed(  # noqa: PLR0913  (a command's options are its parameters)
     halo: Halo = None,
     object_size: ObjectSize = None,
     plane: Plane = "xy",
+    precision: Precision = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Run the image encoder on a picture, tile by tile, and keep what it gives.
@@ -65,7 +67,7 @@ def embed(  # noqa: PLR0913  (a command's options are its parameters)
 
     tiles = TileOptions(tile, halo, object_size)
     with progress_bar() as progress:
-        loaded = load_model(model, choose_device(device))
+        loaded = load_model(model, choose_device(device), precision)
         done = embed_ahead(image, model=loaded, cache=folder, tiles=tiles, plane=plane, progress=progress)
     if as_json:
         print_json(done.to_json())

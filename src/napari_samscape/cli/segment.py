@@ -15,6 +15,7 @@ from napari_samscape.cli.app import (
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Scheduler,
     Tile,
     Workers,
@@ -136,6 +137,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -217,6 +219,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         phrase=phrase,
         plane=plane,
         cache=cache,
+        precision=precision,
         table=table,
     )
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

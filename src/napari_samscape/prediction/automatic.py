@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.sam import masks_above
 from napari_samscape.prediction.closer import Crop, is_worth, shows_more, without_seen_twice
 from napari_samscape.prediction.dense import dense_points, missed_points
 from napari_samscape.prediction.enlarge import Enlarger
@@ -28,7 +29,7 @@ from napari_samscape.prediction.instances import (
     stability_score,
 )
 from napari_samscape.prediction.options import EverythingOptions, changed, default_options
-from napari_samscape.prediction.predict import decode_points, embed
+from napari_samscape.prediction.predict import decode_good_points, decode_points, embed
 from napari_samscape.prediction.types import Embedding, Instance, Instances
 
 if TYPE_CHECKING:
@@ -212,21 +213,21 @@ def _batches(points: NDArray[np.float64], size: int) -> Iterator[NDArray[np.floa
 
 def _candidates(view: _View, points: NDArray[np.float64]) -> list[Instance]:
     """Masks for points (n, 2) that pass the thresholds; both in the view's own coordinates."""
-    logits, iou = decode_points(view.model, view.embedding, points)
+    least = view.options.pred_iou_thresh or -np.inf
     if view.options.prompt_source == "dense":
         # A point at the middle of an object means that object, so one answer is enough.
+        logits, iou = decode_points(view.model, view.embedding, points)
         best = iou.argmax(dim=1, keepdim=True)
         logits, iou = logits.take_along_dim(best[..., None, None], dim=1), iou.take_along_dim(best, dim=1)
-    source = np.repeat(points, iou.shape[1], axis=0)
-    logits, iou = logits.flatten(0, 1), iou.flatten()
-    chosen = torch.arange(len(iou), device=iou.device)
-    if view.options.pred_iou_thresh > 0:
-        chosen = chosen[iou > view.options.pred_iou_thresh]
+        rows, logits, iou = masks_above(logits, iou, least)
+        source = points[rows.cpu().numpy()]
+    else:
+        index, logits, iou = decode_good_points(view.model, view.embedding, points, least)
+        source = points[index]
     enlarger = Enlarger(view.model, view.embedding, (logits.shape[1], logits.shape[2]))
-    low, said = logits[chosen].float().cpu().numpy(), iou[chosen].tolist()
     found = [
         _accepted(view, enlarger, mask, value, point)
-        for mask, value, point in zip(low, said, source[chosen.cpu().numpy()], strict=True)
+        for mask, value, point in zip(logits.float().cpu().numpy(), iou.tolist(), source, strict=True)
     ]
     return [item for item in found if item is not None]
 

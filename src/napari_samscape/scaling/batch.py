@@ -158,7 +158,7 @@ def load(job: Job, progress: Progress | None = None) -> Sam:
     device = choose_device(job.device)
     if progress is not None:
         progress(0, 0, f"loading {job.model}")
-    return load_model(job.model, device=device)
+    return load_model(job.model, device=device, precision=job.precision)
 
 
 def run(

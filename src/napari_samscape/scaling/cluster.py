@@ -189,7 +189,7 @@ def look_at(order: Order, number: int, index: Index) -> str | None:
 @lru_cache(maxsize=8)
 def _task(order: Order) -> Task:
     job, folder = order.job, Path(order.folder)
-    model = _model(job.model, job.device)
+    model = _model(job.model, job.device, job.precision)
     if getattr(model, "digest", None) != order.digest:
         raise InputError(f"A worker has other weights under the name {job.model} than where the job started.")
     picture = open_image(job.image)
@@ -201,10 +201,10 @@ def _task(order: Order) -> Task:
 
 
 @lru_cache(maxsize=1)
-def _model(name: str, device: str) -> Sam:
+def _model(name: str, device: str, precision: str) -> Sam:
     from napari_samscape.model.weights import choose_device, load_model
 
-    return load_model(name, device=choose_device(device))
+    return load_model(name, device=choose_device(device), precision=precision)
 
 
 # Where the job started ---------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ class Job:
         Which slices of a volume are looked at, "xy", "xz" or "yz"; the output has the picture's axes.
     cache : str or None
         A folder where embeddings are kept and found, or "auto"; see `napari_samscape.scaling.cache`.
+    precision : str
+        Of the model's products, "float32" or "bfloat16"; see `napari_samscape.load_model`.
     phrase : Phrase or None
         What to look for, in words.
 
@@ -102,6 +104,7 @@ class Job:
     table: str | None = None
     plane: str = "xy"
     cache: str | None = None
+    precision: str = "float32"
     phrase: Phrase | None = None
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_samscape.errors import InputError
-from napari_samscape.training.data import Picture, random_crop, read_source, recolour
+from napari_samscape.training.data import Picture, chances_by_kind, random_crop, read_source, recolour
 from napari_samscape.training.prompts import Asked, Batch, ask, collate
 from napari_samscape.training.synthetic import synthetic_picture
 
@@ -67,7 +67,8 @@ class Sampler:
             if len(asked) == crops:
                 return collate(asked)
             pictures = self.groups[rng.choice(len(self.groups), p=chances)]
-            crop = random_crop(pictures[rng.integers(len(pictures))], size, self.image_size, rng)
+            picture = pictures[rng.choice(len(pictures), p=chances_by_kind(pictures))]
+            crop = random_crop(picture, size, self.image_size, rng)
             pixels = recolour(crop.pixels, rng) if config.recolour else crop.pixels
             question = ask(replace(crop, pixels=pixels), config.objects, rng, describe)
             asked += [] if question is None else [question]
