@@ -104,13 +104,12 @@ def _prompted(model: Sam, asked: Asked) -> Find:
     from napari_samscape.prediction.ask import ask
     from napari_samscape.prediction.views import Views
 
-    prompts, least = asked.prompts, -np.inf
+    prompts, least, words = asked.prompts, 0.0, None
     if asked.phrase is not None:
         from napari_samscape.prediction.clip import load_clip
 
-        least = asked.phrase.threshold or least
-
-        (text,) = load_clip(asked.clip, asked.device).phrases([asked.phrase.text]).numpy()
+        least, words = asked.phrase.threshold or least, asked.phrase.text
+        (text,) = load_clip(asked.clip, asked.device).phrases([words]).numpy()
         model.prompt_encoder.projection_for(len(text))
         prompts = tuple(replace(prompt, text=text) for prompt in prompts) or (Prompts(text=text),)
 
@@ -120,8 +119,8 @@ def _prompted(model: Sam, asked: Asked) -> Find:
             if progress is not None:
                 progress(number, len(prompts), "objects")
             # An answer without a pixel keeps its place, so that ids stay those of the prompts.
-            best = ask(views, [prompt])[0].best
-            items.append(best if best.predicted_iou >= least else NOTHING)
+            best = replace(ask(views, [prompt])[0].best, category=words)
+            items.append(NOTHING if best.predicted_iou < least else best)
         return Instances(tuple(items), views.shape)
 
     return find
@@ -205,6 +204,8 @@ def _check_phrase(mode: str, asked: Asked) -> None:
             raise InputError(
                 "Boxes are given and a text as well; a text is for a detector, or the mode 'text'."
             )
+        if not isinstance(asked.detector, str):
+            raise InputError("A function that finds boxes takes no text; leave the phrase out.")
     elif phrase.clip is None:
         raise InputError(
             f"The mode '{mode}' needs a CLIP that knows what a text looks like: a folder or a name."

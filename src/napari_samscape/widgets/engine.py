@@ -170,7 +170,7 @@ class LocalEngine:
         from napari_samscape.prediction.image import to_rgb
         from napari_samscape.scaling.modes import MODES, Asked, check_mode
 
-        asked = Asked(phrase=phrase)
+        asked = Asked(phrase=phrase, device=str(self._loaded.device))
         check_mode(mode, asked)
         progress(0, 0, f"Loading the CLIP {Path(str(phrase.clip)).name}…")
         find = MODES[mode].make(self._loaded, asked)
