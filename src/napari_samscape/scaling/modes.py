@@ -104,7 +104,7 @@ def _prompted(model: Sam, asked: Asked) -> Find:
     from napari_samscape.prediction.ask import ask
     from napari_samscape.prediction.views import Views
 
-    prompts, least, words = asked.prompts, 0.0, None
+    prompts, least, words = asked.prompts, -np.inf, None
     if asked.phrase is not None:
         from napari_samscape.prediction.clip import load_clip
 
