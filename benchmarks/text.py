@@ -40,7 +40,7 @@ from napari_samscape.training.prompts import interior_depth
 from napari_samscape.training.train import Config, Source, train
 
 HERE = Path(__file__).resolve().parent
-SHOWN = 192  # pixels: as large as the scenes are
+SHOWN = 128  # pixels: smaller than the scenes are, to save time
 SMALL = NanoConfig(
     widths=(16, 24, 48, 96),
     depths=(1, 1, 2, 1),
@@ -81,15 +81,15 @@ def train_words(work: Path, minutes: float) -> None:
         start="fresh.safetensors",
         parts=("image_encoder.", "prompt_encoder.", "mask_decoder."),
         minutes=minutes,
-        batch=6,
+        batch=8,
         crop=SHOWN,
         shown=SHOWN,
         objects=6,
         rate=3e-3,
-        corrected=0.25,
+        corrected=0.1,
         recolour=False,  # new colours would make new pairs
         text="clip",
-        text_area=80,
+        text_area=50,
         text_share=0.85,
         threads=1,
         device="cpu",
@@ -167,7 +167,7 @@ def head(work: Path, options: argparse.Namespace) -> list[str]:
     command = " ".join(["python benchmarks/text.py", *sys.argv[1:]])
     return [
         *("# Text to mask, measured" if line == "# Measured" else line for line in heading(command)[:5]),
-        f"- Dual encoder: {options.steps} steps of 96 crops. Model: {last['step']} steps of 36 things",
+        f"- Dual encoder: {options.steps} steps of 96 crops. Model: {last['step']} steps of 48 things",
         f"  in {last['seconds'] / 60:.0f} minutes on a busy machine. Both from random weights, on",
         f"  {options.scenes} scenes of {SIDE} pixels, in one thread.",
         "- Never in training, neither in scenes nor in captions: "

@@ -235,7 +235,9 @@ def test_the_projection_is_read_off_the_checkpoint(worded: Path) -> None:
     model = load_model(worded)
     assert model.prompt_encoder.text_width == 12
     assert load_model("nano").prompt_encoder.text_width == 0
-    assert model.prompt_encoder.embed_texts(torch.zeros(2, 12)).shape == (2, 1, 128)
+    tokens = model.prompt_encoder.embed_texts(torch.eye(12))
+    assert tokens.shape == (12, 1, 128)
+    assert float(tokens.std()) == pytest.approx(1, abs=0.2), "as large as the tokens of points"
 
 
 def test_a_text_is_one_more_token_and_changes_the_answer(worded: Path) -> None:
@@ -331,7 +333,7 @@ def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
         backbone_config=ResNetConfig(**stages, out_features=["stage2", "stage3", "stage4"]),
         use_timm_backbone=False,
         text_config={"model_type": "bert", "vocab_size": len(tokenizer), **sizes},
-        **{f"{part}_layers": 1 for part in ("encoder", "decoder")},
+        **{f"{part}_layers": 2 for part in ("encoder", "decoder")},
         **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
         **{f"{part}_ffn_dim": 16 for part in ("encoder", "decoder")},
         d_model=32,

@@ -109,7 +109,10 @@ def test_the_image_encoder_stays_and_the_projection_learns(config: Config) -> No
     assert all(weight.requires_grad for weight in every.model.image_encoder.parameters())
 
 
-def test_a_run_writes_a_checkpoint_that_takes_text_and_can_be_trained_further(config: Config) -> None:
+def test_a_run_writes_a_checkpoint_that_takes_text_and_can_be_trained_further(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_samscape.training.train.VALIDATION_CROPS", 4)
     path = train(replace(config, validation=("discs.zip",)), report=lambda _: None)
     assert load_model(path).prompt_encoder.text_width == 12
     further = new_state(replace(config, start=str(path)))

@@ -73,8 +73,11 @@ class PromptEncoder(nn.Module):
 
     def add_text(self, text_width: int) -> None:
         """Take text embeddings of this width from now on, by a projection that has learnt nothing yet."""
-        device = self.no_mask_embed.weight.device
-        self.text_projection = nn.Linear(text_width, self.width, device=device)
+        projection = nn.Linear(text_width, self.width, device=self.no_mask_embed.weight.device)
+        # Embeddings have a length of 1: so their token is as large as those of points.
+        nn.init.normal_(projection.weight)
+        nn.init.zeros_(projection.bias)
+        self.text_projection = projection
 
     def projection_for(self, text_width: int) -> nn.Linear:
         """Give the projection of text embeddings of this width.
