@@ -36,7 +36,7 @@ def test_every_python_name_imports(manifest):
 
 def test_one_dock_for_each_task_is_offered(manifest):
     offered = {widget.display_name: widget.plugin_name for widget in manifest.contributions.widgets}
-    assert offered == dict.fromkeys(("Prompt", "Everything", "Edges", "Boxes"), NAME)
+    assert offered == dict.fromkeys(("Prompt", "Everything", "Edges", "Boxes", "Text"), NAME)
 
 
 def test_every_sample_picture_is_offered_and_only_these(manifest):
