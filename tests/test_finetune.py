@@ -175,22 +175,21 @@ class TestLessons:
         same = (cells == batch.trunk[3][0][None, :, None, None]).flatten(4).all(-1).all(1)
         assert same.any()
 
-    def test_sams_own_decoder_is_asked_about_whole_views_at_its_masks_stride(self, vit: Sam) -> None:
+    def test_sams_own_decoder_is_asked_about_whole_views(self, vit: Sam) -> None:
         manner = Manner.of(vit, 8)
-        assert (manner.view, manner.window, manner.stride, manner.crops) == (64, 64, 4, 1)
+        assert (manner.view, manner.window, manner.crops) == (64, 64, 1)
         views = keep_views(vit, hold_out([sample()]).learn, 2, np.random.default_rng(0))
         batch = batch_of_views(views, manner, np.random.default_rng(0))
-        assert batch is not None and batch.targets.masks.shape[1:] == (16, 16)
+        assert batch is not None and tuple(batch.pixels.shape[2:]) == (64, 64)
 
     def test_prompts_of_one_kind_are_given_without_padding(self) -> None:
-        points = torch.arange(8.0).reshape(1, 4, 2)
-        click = as_asked(points, torch.tensor([[FOREGROUND, PADDING, PADDING, FOREGROUND]]))
-        assert click.boxes is None and click.points.tolist() == [[[0, 1], [6, 7]]]
-        box = as_asked(points, torch.tensor([[PADDING, BOX_START, BOX_END, FOREGROUND]]))
-        assert box.boxes is not None and box.boxes.tolist() == [[2, 3, 4, 5]]
-        assert box.points.tolist() == [[[6, 7]]]
+        points = torch.arange(6.0).reshape(1, 3, 2)
+        click = as_asked(points, torch.tensor([[FOREGROUND, PADDING, PADDING]]))
+        assert click.boxes is None and click.points.tolist() == [[[0, 1]]]
+        box = as_asked(points, torch.tensor([[PADDING, BOX_START, BOX_END]]))
+        assert box.boxes is not None and box.boxes.tolist() == [[2, 3, 4, 5]] and box.points.shape[1] == 0
         mixed = torch.tensor([[FOREGROUND, PADDING, PADDING], [PADDING, BOX_START, BOX_END]])
-        assert as_asked(points[:, :3].expand(2, -1, -1), mixed).labels is mixed
+        assert as_asked(points.expand(2, -1, -1), mixed).labels is mixed
 
 
 class TestLowRank:

@@ -36,7 +36,8 @@ def test_every_python_name_imports(manifest):
 
 def test_one_dock_for_each_task_is_offered(manifest):
     offered = {widget.display_name: widget.plugin_name for widget in manifest.contributions.widgets}
-    assert offered == dict.fromkeys(("Prompt", "Everything", "Edges", "Boxes", "Train", "Project"), NAME)
+    names = ("Prompt", "Everything", "Edges", "Boxes", "Text", "Train", "Project")
+    assert offered == dict.fromkeys(names, NAME)
 
 
 def test_every_sample_picture_is_offered_and_only_these(manifest):

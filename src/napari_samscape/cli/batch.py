@@ -11,17 +11,21 @@ import typer
 from napari_samscape.cli.app import (
     AsJson,
     CacheFolder,
+    Channels,
     Device,
     Halo,
+    Level,
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Scheduler,
     Tile,
     Workers,
     app,
     print_json,
     progress_bar,
+    read_channels,
     say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
@@ -37,6 +41,7 @@ class PromptFreeMode(StrEnum):
     everything = "everything"
     boxes = "boxes"
     edges = "edges"
+    text = "text"
 
 
 @app.command()
@@ -53,7 +58,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for outputs and tables.")],
     model: Model = "nano",
     mode: Annotated[
-        PromptFreeMode | None, typer.Option(help="Where left out: boxes with a detector, else everything.")
+        PromptFreeMode | None,
+        typer.Option(help="Where left out: boxes with a detector, text with a text, else everything."),
     ] = None,
     detector: Annotated[
         str | None, typer.Option(metavar="NAME", help="Finds the boxes, as in `samscape segment`.")
@@ -74,13 +80,17 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     halo: Halo = None,
     object_size: ObjectSize = None,
     plane: Plane = "xy",
+    level: Level = 0,
+    channels: Channels = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
     link: Any,
+    phrase: Any,
 ) -> None:
     """Find objects in many pictures with the same settings, and list them in one table.
 
@@ -102,7 +112,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
 
     settings = {
         "model": model,
-        "mode": str(mode or (PromptFreeMode.boxes if detector else PromptFreeMode.everything)),
+        "mode": str(mode or _mode(detector is not None, phrase is not None)),
         "detector": detector,
         "nested": str(nested),
         "device": device,
@@ -113,8 +123,12 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "object_size": object_size,
         "options": options,
         "link": link,
+        "phrase": phrase,
         "plane": plane,
+        "level": level,
+        "channels": read_channels(channels),
         "cache": cache,
+        "precision": precision,
     }
     found = find_pictures(pictures, out)
     with connected(workers, scheduler) as cluster, progress_bar() as progress:
@@ -123,6 +137,12 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         )
     print_json(result.to_json()) if as_json else print_result(result)
     say_what_failed(result.sentences)
+
+
+def _mode(has_detector: bool, has_text: bool) -> PromptFreeMode:
+    if has_detector:
+        return PromptFreeMode.boxes
+    return PromptFreeMode.text if has_text else PromptFreeMode.everything
 
 
 def print_result(result: BatchResult) -> None:

@@ -10,17 +10,21 @@ import typer
 from napari_samscape.cli.app import (
     AsJson,
     CacheFolder,
+    Channels,
     Device,
     Halo,
+    Level,
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Scheduler,
     Tile,
     Workers,
     app,
     print_json,
     progress_bar,
+    read_channels,
     say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
@@ -39,6 +43,7 @@ class Mode(StrEnum):
     prompts = "prompts"
     boxes = "boxes"
     edges = "edges"
+    text = "text"
 
 
 class Nested(StrEnum):
@@ -65,7 +70,8 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     mode: Annotated[
         Mode | None,
         typer.Option(
-            help="Where left out: prompts if there are any, else everything.", rich_help_panel=PROMPTS
+            help="Where left out: prompts if there are any, text if there is one, else everything.",
+            rich_help_panel=PROMPTS,
         ),
     ] = None,
     points: Annotated[
@@ -131,13 +137,17 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     halo: Halo = None,
     object_size: ObjectSize = None,
     plane: Plane = "xy",
+    level: Level = 0,
+    channels: Channels = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
     link: Any,
+    phrase: Any,
 ) -> None:
     """Find objects in a picture and write them as labels.
 
@@ -164,6 +174,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
 
         samscape segment slide.ome.zarr cells.ome.zarr --object-size 60
 
+    Nuclei in the third channel of it, in pixels four times as large:
+
+        samscape segment slide.ome.zarr nuclei.ome.zarr --channels 2 --level 2
+
     A volume, or a time series, whose objects have one id in all slices (each of --link-... implies --link):
 
         samscape segment volume.tif nuclei.ome.zarr --link --link-extent 3
@@ -175,6 +189,12 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         samscape segment cells.tif out.tif --mode boxes --detector otsu --objects cells.geojson
 
         samscape segment scene.jpg edges.tif --mode edges
+
+    What looks like a phrase; or what a detector finds that is asked by words (docs/text.md):
+
+        samscape segment scene.jpg cups.tif --text "a cup" --clip openai/clip-vit-base-patch32
+
+        samscape segment scene.jpg cups.tif --detector transformers:google/owlv2-base-patch16 --text "a cup"
     """
     from napari_samscape.io import BoxList
     from napari_samscape.scaling.batch import run
@@ -192,7 +212,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         mode = mode or Mode.boxes
     else:
         prompts = read_prompts(points, labels, boxes, image)
-    chosen = mode or (Mode.prompts if prompts else Mode.everything)
+    chosen = mode or (Mode.prompts if prompts else Mode.text if phrase else Mode.everything)
     job = Job(
         *(image, out, model, str(chosen), prompts, device, overlay, overwrite, given.boxes, thin),
         scores=given.scores or (),
@@ -205,8 +225,12 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         object_size=object_size,
         options=options,
         link=link,
+        phrase=phrase,
         plane=plane,
+        level=level,
+        channels=read_channels(channels),
         cache=cache,
+        precision=precision,
         table=table,
     )
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

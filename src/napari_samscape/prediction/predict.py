@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.mask_decoder import MASK_TOKENS
 from napari_samscape.model.prompt_encoder import FOREGROUND
 from napari_samscape.model.sam import MULTI, SINGLE, Encoded, PromptTensors
 from napari_samscape.prediction.image import Limits, shown_shape, to_input, to_rgb
@@ -107,11 +108,36 @@ def decode_points(
     iou : Tensor, shape (b, 3)
         Predicted.
     """
+    return model.decode(_encoded(embedding), _clicks(model, embedding, points, labels), MULTI)
+
+
+@torch.inference_mode()
+def decode_good_points(
+    model: Sam, embedding: Embedding, points: NDArray[Any], least: float
+) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+    """As `decode_points`, but only the masks whose predicted IoU is above ``least``; the rest cost less.
+
+    Returns
+    -------
+    index : ndarray, shape (k,)
+        Which point each mask belongs to.
+    logits : Tensor, shape (k, h, w)
+    iou : Tensor, shape (k,)
+    """
+    clicks = _clicks(model, embedding, points)
+    rows, logits, iou = model.decode_above(_encoded(embedding), clicks, least, MULTI)
+    return rows.cpu().numpy() // len(range(*MULTI.indices(MASK_TOKENS))), logits, iou
+
+
+def _clicks(
+    model: Sam, embedding: Embedding, points: NDArray[Any], labels: NDArray[Any] | None = None
+) -> PromptTensors:
+    """One click (y, x) for each of b objects."""
     shown = _to_shown(np.asarray(points, np.float64).reshape(-1, 2), embedding)
     where = torch.as_tensor(shown[:, None, ::-1].copy(), dtype=torch.float32, device=model.device)
     kinds = np.full(len(shown), FOREGROUND) if labels is None else np.asarray(labels)
     given = torch.as_tensor(kinds.reshape(-1, 1), dtype=torch.int64, device=model.device)
-    return model.decode(_encoded(embedding), PromptTensors(where, given), MULTI)
+    return PromptTensors(where, given)
 
 
 @torch.inference_mode()
@@ -125,7 +151,7 @@ def decode(
     model : Sam
     embedding : Embedding
     prompts : sequence of Prompts, length b, not empty
-        In pixels of the picture; all with the same number of points, and all or none with a box or a mask.
+        In pixels of the picture; all alike in `parts_of`.
     multimask : bool
         Three masks for each object, or one.
 
@@ -141,10 +167,9 @@ def decode(
     InputError
         If the prompts differ in their parts, one lies outside the picture, or a mask has the wrong size.
     """
-    parts = {(len(p.points), p.box is None, p.mask is None) for p in prompts}
-    if len(parts) != 1:
+    if len({parts_of(prompt) for prompt in prompts}) != 1:
         raise InputError(
-            "Prompts decoded together must be alike: as many points, and all or none with a box or mask."
+            "Prompts decoded together must be alike: as many points, and all or none with box, mask or text."
         )
     for prompt in prompts:
         prompt.check_inside(embedding.image_shape)
@@ -154,8 +179,14 @@ def decode(
         torch.cat([one.labels for one in each]),
         _joined([one.boxes for one in each]),
         _joined([one.masks for one in each]),
+        _joined([one.texts for one in each]),
     )
     return model.decode(_encoded(embedding), together, MULTI if multimask else SINGLE)
+
+
+def parts_of(prompt: Prompts) -> tuple[int, bool, bool, bool]:
+    """How many points a prompt has, and whether a box, a mask and a text."""
+    return len(prompt.points), prompt.box is not None, prompt.mask is not None, prompt.text is not None
 
 
 def _joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
@@ -206,7 +237,8 @@ def _prompt_tensors(model: Sam, embedding: Embedding, prompts: Prompts) -> Promp
         masks = _mask_prompt(
             model, embedding, tensor(prompts.mask.astype(np.float32)), prompts.mask.dtype == bool
         )
-    return PromptTensors(points, labels, boxes, masks)
+    texts = None if prompts.text is None else tensor(prompts.text[None])
+    return PromptTensors(points, labels, boxes, masks, texts)
 
 
 def _mask_prompt(model: Sam, embedding: Embedding, mask: Tensor, is_picture: bool) -> Tensor:

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import PLANES
+from napari_samscape.io import PLANES, Image, open_image
+from napari_samscape.prediction.phrase import Phrase
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.link import LinkOptions
 from napari_samscape.scaling.links import check_linkable
@@ -34,8 +35,8 @@ class Job:
     model : str
         A known name or the path of a checkpoint.
     mode : str
-        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector, or
-        "edges" for a map of edges instead of labels.
+        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector,
+        "text" for the objects that look like a phrase, or "edges" for a map of edges instead of labels.
     prompts : tuple of Prompts
         Points and boxes, in pixels of the picture.
     device : str
@@ -69,6 +70,14 @@ class Job:
         Which slices of a volume are looked at, "xy", "xz" or "yz"; the output has the picture's axes.
     cache : str or None
         A folder where embeddings are kept and found, or "auto"; see `napari_samscape.scaling.cache`.
+    level : int
+        From which level of a pyramid on the picture is seen; the output has that level's shape and scale.
+    channels : tuple of int
+        Which channels are seen, up to three as red, green and blue; the first ones where empty.
+    precision : str
+        Of the model's products, "float32" or "bfloat16"; see `napari_samscape.load_model`.
+    phrase : Phrase or None
+        What to look for, in words.
 
     Raises
     ------
@@ -99,8 +108,13 @@ class Job:
     table: str | None = None
     plane: str = "xy"
     cache: str | None = None
+    level: int = 0
+    channels: Sequence[int] = ()
+    precision: str = "float32"
+    phrase: Phrase | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
         object.__setattr__(self, "scores", tuple(self.scores))
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -115,8 +129,10 @@ class Job:
             if MODES[self.mode].gives_map and file is not None:
                 raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
         check_linkable(self.mode, self.link)
-        if any(prompt.mask is not None for prompt in self.prompts):
-            raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
+        if any(prompt.mask is not None or prompt.text is not None for prompt in self.prompts):
+            raise InputError(
+                "A job holds points and boxes only; give prompts with masks and texts to segment() in Python."
+            )
         if self.plane not in PLANES:
             raise InputError(f"There is no plane '{self.plane}'; there are {', '.join(PLANES)}.")
         if self.objects is not None and (self.link is not None or self.plane != "xy"):
@@ -129,11 +145,15 @@ class Job:
                 f"The mode '{self.mode}' looks at a whole plane; it takes no tile, halo or object size."
             )
 
+    def open(self) -> Image:
+        """Open the picture as it is to be seen; raises InputError as `napari_samscape.open_image`."""
+        return open_image(self.image, level=self.level, channels=self.channels)
+
     @property
     def asked(self) -> Asked:
         """What the mode is told."""
         about = (self.scores, self.classes, self.detector, self.nested, self.options)
-        return Asked(self.prompts, self.boxes, self.thin, *about)
+        return Asked(self.prompts, self.boxes, self.thin, *about, self.phrase, self.device)
 
     @property
     def tiles(self) -> TileOptions:
@@ -162,7 +182,10 @@ class Job:
             }
             for prompt in self.prompts
         ]
-        values["link"] = None if self.link is None else asdict(self.link)
+        values |= {
+            name: None if value is None else asdict(value)
+            for name, value in (("link", self.link), ("phrase", self.phrase))
+        }
         return values
 
     @classmethod
@@ -176,10 +199,11 @@ class Job:
         """
         try:
             prompts = tuple(Prompts(**prompt) for prompt in values.get("prompts", ()))
-            link = values.get("link")
-            return cls(
-                **{**values, "prompts": prompts, "link": None if link is None else LinkOptions(**link)}
-            )
+            kinds: dict[str, Any] = {"link": LinkOptions, "phrase": Phrase}
+            made = {
+                name: kind(**values[name]) for name, kind in kinds.items() if values.get(name) is not None
+            }
+            return cls(**{**values, "prompts": prompts, **made})
         except (TypeError, AttributeError) as error:
             raise InputError(f"This is no job: {error}.") from error
 

@@ -29,8 +29,8 @@ from napari_samscape.training.lora import add_low_rank, is_low_rank, merge_low_r
 from napari_samscape.training.material import Material
 from napari_samscape.training.prompts import Batch
 from napari_samscape.training.synthetic import synthetic_picture
-from napari_samscape.training.train import answer, make_optimizers
-from napari_samscape.training.watch import encode, validate
+from napari_samscape.training.train import forward, make_optimizers
+from napari_samscape.training.watch import validate
 
 Progress = Callable[[int, int, str], None]
 METHODS = ("decoder", "lora", "full")
@@ -171,7 +171,7 @@ class Learner:
         batch = batch.to(self.child.device)
         with torch.autocast(self.child.device.type, torch.bfloat16):
             rounds = 2 if rng.random() < CORRECTED else 1
-            loss, _ = answer(self.child, encode(self.child, batch), batch, rounds, rng)
+            loss, _ = forward(self.child, batch, rounds, rng)
         self.child.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)

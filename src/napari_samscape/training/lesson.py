@@ -39,8 +39,6 @@ class Manner:
         Side in pixels of what the encoder sees of a picture.
     window : int
         Side in pixels of what the decoder is asked about.
-    stride : int
-        Pixels along a cell of the masks.
     crops : int
         Windows in a batch.
     objects : int
@@ -49,17 +47,15 @@ class Manner:
 
     view: int
     window: int
-    stride: int
     crops: int
     objects: int = 6
 
     @classmethod
     def of(cls, model: Sam, crops: int) -> Manner:
         """As a model is asked by users; `nano` in windows."""
-        stride = STRIDE // model.prompt_encoder.mask_prompt_size((1, 1))[0]
         if model.magnifies > 1:
-            return cls(model.image_size, min(CELLS * STRIDE, model.image_size), stride, crops)
-        return cls(model.image_size, model.image_size, stride, 1)
+            return cls(model.image_size, min(CELLS * STRIDE, model.image_size), crops)
+        return cls(model.image_size, model.image_size, 1)
 
     def drawn(self, rng: np.random.Generator) -> Manner:
         """For one batch: now and then wider."""
@@ -194,7 +190,7 @@ def _asked(
     kind = float(rng.random()) if kind is None else kind
     asked: list[tuple[int, Asked]] = []
     for number in range(TRIES * manner.crops):
-        question = ask(crop(), manner.objects, rng, stride=manner.stride, kind=kind)
+        question = ask(crop(), manner.objects, rng, kind=kind)
         if question is not None:
             asked.append((number, question))
         if len(asked) == manner.crops:

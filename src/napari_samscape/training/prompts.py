@@ -5,7 +5,8 @@ Coordinates are (x, y) in pixels of the crop, as `model` takes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,8 +22,14 @@ from napari_samscape.model.sam import PromptTensors, Sam
 from napari_samscape.training.data import Crop, object_boxes
 from napari_samscape.training.loss import Targets, pixel_weights
 
+if TYPE_CHECKING:
+    from napari_samscape.training.text import Describe
+
 MASK_STRIDE = 2  # of nano's masks
 CLICK = 0.6  # share of first prompts that are a click alone
+ANYWHERE = (
+    0.5  # weight of far pixels where a prompt does not tell the place: they may hold what else it means
+)
 SMALLEST = 16  # pixels of the crop; what is smaller is not asked for
 
 
@@ -37,26 +44,29 @@ class Asked:
     points: Tensor  # (n, 3, 2) x, y
     labels: Tensor  # (n, 3)
     dense: Tensor  # (6, s/4, s/4): see `dense_loss`
+    texts: Tensor | None = None  # (n, d) to ask by instead of points
 
 
 def ask(
     crop: Crop,
     objects: int,
     rng: np.random.Generator,
+    describe: Describe | None = None,
     *,
-    stride: int = MASK_STRIDE,
     kind: float | None = None,
 ) -> Asked | None:
     """Choose objects of a crop and a first prompt for each; None where there is nothing to ask.
 
-    ``stride`` is that of the model's masks; ``kind`` is for `first_prompt`.
+    With ``describe`` they are asked for by what it says of them; ``kind`` is for `first_prompt`.
     """
     depth = interior_depth(crop.labels)
     ids, areas = np.unique(crop.labels[(crop.labels > 0) & (crop.labels != IGNORE)], return_counts=True)
-    ids = ids[areas >= SMALLEST]
+    ids = ids[areas >= (SMALLEST if describe is None else max(SMALLEST, describe.smallest))]
     chosen = rng.choice(ids, objects, replace=len(ids) < objects) if len(ids) else np.zeros(0, int)
     ground = (crop.labels == 0) & ~crop.pixels[0].isnan().numpy()
-    clicks_ground = crop.complete and ground.any() and (len(ids) == 0 or rng.random() < 0.5)
+    clicks_ground = (
+        describe is None and crop.complete and ground.any() and (len(ids) == 0 or rng.random() < 0.5)
+    )
     if kind is not None and kind >= CLICK:  # a box on nothing means nothing
         clicks_ground = False
     if len(ids) == 0 and not clicks_ground:
@@ -80,12 +90,13 @@ def ask(
     known = torch.from_numpy((crop.labels != IGNORE).astype(np.float32)) * ~crop.pixels[0].isnan()
     return Asked(
         crop.pixels,
-        F.avg_pool2d(torch.from_numpy(np.stack(masks)).float()[None], stride)[0],
-        F.avg_pool2d(known[None, None], stride)[0, 0],
+        F.avg_pool2d(torch.from_numpy(np.stack(masks)).float()[None], MASK_STRIDE)[0],
+        F.avg_pool2d(known[None, None], MASK_STRIDE)[0, 0],
         torch.tensor(is_object),
         torch.tensor(np.array(points, np.float32)),
         torch.tensor(np.array(labels)),
         _dense_target(crop, depth, known),
+        None if describe is None else describe(crop, chosen.tolist(), rng),
     )
 
 
@@ -133,7 +144,8 @@ def correction(
 ) -> tuple[Tensor, Tensor]:
     """A click in the error of each mask ``(n, h, w)``: points ``(n, 1, 2)`` and labels ``(n, 1)``.
 
-    ``stride`` is the masks'. The place is drawn from all wrong pixels; a mask without error gets padding.
+    The place is drawn from all wrong pixels, of which each is ``stride`` wide; a mask without error gets
+    padding.
     """
     wanted = targets.masks > 0.5
     wrong = ((logits > 0) != wanted) & (targets.weights > 0)
@@ -160,7 +172,15 @@ class Batch:
     labels: Tensor  # (n, 3)
     targets: Targets
     dense: Tensor  # (b, 6, s/4, s/4)
+    texts: Tensor | None = None  # (n, d)
     trunk: tuple[Tensor, ...] = ()  # where it is kept: what the frozen part of the encoder made of the pixels
+
+    @property
+    def prompt(self) -> PromptTensors:
+        """What is asked first: points and boxes, or texts instead."""
+        if self.texts is None:
+            return as_asked(self.points, self.labels)
+        return PromptTensors(self.points[:, :0], self.labels[:, :0], texts=self.texts)
 
     def to(self, device: torch.device) -> Batch:
         """Move everything."""
@@ -168,23 +188,35 @@ class Batch:
             return self
         t = self.targets
         moved = Targets(t.masks.to(device), t.weights.to(device), t.is_object.to(device))
-        pixels, index, dense = self.pixels.to(device), self.index.to(device), self.dense.to(device)
-        trunk = tuple(kept.to(device) for kept in self.trunk)
-        return Batch(pixels, index, self.points.to(device), self.labels.to(device), moved, dense, trunk)
+        texts = None if self.texts is None else self.texts.to(device)
+        return replace(
+            self,
+            pixels=self.pixels.to(device),
+            index=self.index.to(device),
+            points=self.points.to(device),
+            labels=self.labels.to(device),
+            targets=moved,
+            dense=self.dense.to(device),
+            texts=texts,
+            trunk=tuple(kept.to(device) for kept in self.trunk),
+        )
 
 
 def collate(asked: list[Asked]) -> Batch:
-    """Put crops together."""
+    """Put crops together, all or none of which ask by texts."""
     counts = torch.tensor([len(a.masks) for a in asked])
     masks = torch.cat([a.masks for a in asked])
     valid = torch.stack([a.valid for a in asked]).repeat_interleave(counts, 0)
+    told_where = asked[0].texts is None
+    weights = pixel_weights(masks, valid) if told_where else pixel_weights(masks, valid, ANYWHERE)
     return Batch(
         torch.stack([a.pixels for a in asked]),
         torch.arange(len(asked)).repeat_interleave(counts),
         torch.cat([a.points for a in asked]),
         torch.cat([a.labels for a in asked]),
-        Targets(masks, pixel_weights(masks, valid), torch.cat([a.is_object for a in asked])),
+        Targets(masks, weights, torch.cat([a.is_object for a in asked])),
         torch.stack([a.dense for a in asked]),
+        None if asked[0].texts is None else torch.cat([a.texts for a in asked if a.texts is not None]),
     )
 
 
@@ -193,19 +225,18 @@ def shown_to(model: Sam, pixels: Tensor) -> Tensor:
     return model.normalise(pixels).nan_to_num(0.0)
 
 
-def as_asked(points: Tensor, labels: Tensor, masks: Tensor | None = None) -> PromptTensors:
-    """Prompts as users give them, where all of a batch are of one kind: without the padding between them.
+def as_asked(points: Tensor, labels: Tensor) -> PromptTensors:
+    """First prompts as users give them, where all of a batch are of one kind: without padding between them.
 
-    ``points`` ``(n, k, 2)`` and ``labels`` ``(n, k)`` are a `Batch`'s, corrections behind. SAM's answers
-    depend on the number of padding points.
+    ``points`` ``(n, 3, 2)`` and ``labels`` ``(n, 3)`` are a `Batch`'s. What SAM answers depends on the number
+    of padding points.
     """
     boxed = labels[:, 1] == BOX_START
     if bool(boxed.any()) and not bool(boxed.all()):
-        return PromptTensors(points, labels, None, masks)
+        return PromptTensors(points, labels)
     boxes = points[:, 1:3].flatten(1) if bool(boxed.any()) else None
-    first = 0 if bool((labels[:, 0] != PADDING).any()) else 3
-    keep = [i for i in range(first, points.shape[1]) if i not in (1, 2)]
-    return PromptTensors(points[:, keep], labels[:, keep], boxes, masks)
+    clicks = int((labels[:, 0] != PADDING).any())
+    return PromptTensors(points[:, :clicks], labels[:, :clicks], boxes)
 
 
 def _dense_target(crop: Crop, depth: NDArray[np.float64], known: Tensor) -> Tensor:
