@@ -4,7 +4,8 @@
 
 Training pictures only. Each object is clicked on, as the evaluation protocol does, until its mask has an IoU
 of 0.85 with the truth, nine times at most. A mask that was filled in is corrected by clicks where it is about
-right, and costs a click to remove where it is not. Writes ENGINE.md and engine.svg.
+right, and costs a click to remove where it is not. Writes its section of
+REPORT.md, and engine.svg.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from report import Report, heading  # beside this file
+from sections import Report  # beside this file
 
 from napari_samscape.annotation.project import Project
 from napari_samscape.annotation.simulate import MOST, TARGET, Effort, simulate
@@ -99,9 +100,10 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=100, help="objects between two versions")
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=HERE / "ENGINE.md")
+    parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
-    report = Report(options.out, heading(" ".join(["python benchmarks/engine.py", *sys.argv[1:]])), (TITLE,))
+    command = " ".join(["python benchmarks/engine.py", *sys.argv[1:]])
+    report = Report(options.out)
     rows: list[list[str]] = []
     curves: dict[str, list[tuple[float, float, str]]] = {}
     for dataset, number in zip(options.sets, options.pictures, strict=True):
@@ -142,6 +144,7 @@ def main() -> None:
                     "",
                     f"![Clicks per object]({PICTURE})",
                 ],
+                command,
             )
     print(options.out)
 

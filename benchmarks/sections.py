@@ -38,6 +38,8 @@ TITLES = (
     "A million tiles",
     "Killed and started again",
     "Volumes",
+    "Fine-tuned on a few pictures",
+    "Clicks of a scripted annotator",
 )
 HEAD = """# Measured
 
