@@ -97,8 +97,8 @@ def section(rows: Sequence[dict[str, Any]]) -> list[str]:
     table = [HEAD, ["---"] + ["---:"] * (len(HEAD) - 1), *(cells(row) for row in rows)]
     return [
         "Mean IoU of one click, by a nano that has seen neither kind (training/nano_without.toml); the "
-        "pictures learned from are drawn anew for each seed. Judged by so many validation pictures of the kind, "
-        f"and of {OTHER}.",
+        "pictures learned from are drawn anew for each seed. Judged by so many validation pictures of the "
+        f"kind and of {OTHER}.",
         "",
         *("| " + " | ".join(line) + " |" for line in table),
         "",
