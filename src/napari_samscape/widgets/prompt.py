@@ -21,7 +21,7 @@ from napari_samscape.widgets.desk import Desk
 from napari_samscape.widgets.dock import tell
 from napari_samscape.widgets.drawings import end_drawing
 from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
-from napari_samscape.widgets.engine import Engine, LocalEngine
+from napari_samscape.widgets.engine import Engine
 from napari_samscape.widgets.features import Table, object_table
 from napari_samscape.widgets.history import History
 from napari_samscape.widgets.keeper import Keeper
@@ -29,6 +29,7 @@ from napari_samscape.widgets.labels import Found, FreeIds, new_labels
 from napari_samscape.widgets.layers import Plane, levels, placed_like, plane_of, read_plane
 from napari_samscape.widgets.ledger import Ledger
 from napari_samscape.widgets.panel import KEYS, PromptPanel
+from napari_samscape.widgets.process_engine import ProcessEngine
 from napari_samscape.widgets.recall import Recall
 from napari_samscape.widgets.records import Record, prompt_count, record_of
 from napari_samscape.widgets.session import Session, State, View
@@ -47,14 +48,14 @@ class PromptWidget(PromptPanel):
     viewer : napari.viewer.Viewer
         Filled in by napari.
     engine : callable, optional
-        Makes an Engine of a model's name or path; the model in this process where left out.
+        Makes an Engine of a model's name or path; the model in a process of its own where left out.
     """
 
     # napari recognises the viewer's parameter by just this annotation.
-    def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = LocalEngine) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = ProcessEngine) -> None:
         super().__init__(viewer)
         self._make_engine = engine
-        self.session = Session(self._jobs, engine("nano"))
+        self.session = Session(self._jobs, self._engines.take(engine("nano")))
         self.canvas = Canvas(self.viewer)
         self.history = History()
         self.ledger = Ledger(self.history, lambda labels: labels in self.viewer.layers)
@@ -84,7 +85,7 @@ class PromptWidget(PromptPanel):
         self.shapes.chosen.connect(self._prepare)
         self.labels.chosen.connect(self._on_labels)
         self.extend.toggled.connect(self._target_change)
-        self.model.chosen.connect(lambda name: self.session.use(self._make_engine(name)))
+        self.model.chosen.connect(lambda name: self.session.use(self._engines.take(self._make_engine(name))))
         self.tools.used.connect(self.use)
         self.masks.picked.connect(self.choose)
         self.status.cancelled.connect(self.session.cancel)

@@ -17,10 +17,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_samscape.widgets.turns import Question, Turn, answered, corrected, fit, with_point, within
+from napari_samscape.widgets.turns import (
+    Question,
+    Turn,
+    answered,
+    corrected,
+    fit,
+    is_ambiguous,
+    with_point,
+    within,
+)
 
 if TYPE_CHECKING:
-    from napari_samscape.prediction.types import Masks, Prompts
+    from napari_samscape.prediction.types import Instance, Masks, Prompts
     from napari_samscape.widgets.engine import Engine
 
 Phase = Literal["nothing", "working", "ready", "stopped"]
@@ -54,7 +63,7 @@ class State:
         Whether the user chose it; otherwise it is the one with the highest predicted IoU.
     picture : ndarray of uint8, shape (y, x, 3), or None
         What the model saw, possibly at fewer pixels than the masks.
-    preview : ndarray of bool, shape (y, x), or None
+    preview : Instance or None
         What a click where the cursor is would give.
     """
 
@@ -70,7 +79,7 @@ class State:
 
     @property
     def shown(self) -> Any:
-        """The mask to draw, bool (y, x), or None: under the cursor if there is one, else the chosen one."""
+        """What to draw: an Instance under the cursor if there is one, else the chosen mask, or None."""
         return self.mask if self.preview is None else self.preview
 
     @property
@@ -261,16 +270,16 @@ class Session:
 
     def _preview(self, engine: Engine, view: View, pointed: Prompts) -> None:
         """Answer for where the cursor is, without a word: the status would flicker."""
-        question = Question(pointed, (), self._corrected(pointed, self._prompts))
+        asked = self._corrected(pointed, self._prompts)
         self._running = (engine, view.key)
 
-        def done(answer: tuple[Masks, Any]) -> None:
+        def done(found: Instance) -> None:
             self._previewed = pointed
             if self._pointed is not None:  # a place just left is better than none: the cursor rarely rests
-                self.state = replace(self.state, preview=answer[0].masks[answer[0].best])
+                self.state = replace(self.state, preview=found)
             self._next()
 
-        work = partial(answered, engine, view.key, question, look=False)
+        work = partial(engine.glance, view.key, asked, multimask=is_ambiguous(asked))
         self._jobs.start(lambda _: work(), done, self._on_failed, lambda *_: None)
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
