@@ -8,6 +8,7 @@ from pathlib import Path
 
 from napari_samscape.errors import InputError
 from napari_samscape.model.download import Digest, Progress, check_local, fetch
+from napari_samscape.model.download import remove as remove_file
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,49 @@ def download(name: str, *, progress: Progress | None = None, url: str | None = N
     if address is None:
         raise InputError(f"The bundled model '{name}' is missing at '{path}'; install the package anew.")
     return fetch(address, path, digest=model.digest, size=model.size_bytes, progress=progress)
+
+
+def verify(name: str, *, progress: Progress | None = None) -> bool:
+    """Read a known checkpoint that is here and compare it with what was published.
+
+    Parameters
+    ----------
+    name : str
+        A name in ``KNOWN``.
+    progress : callable, optional
+        As in `download`.
+
+    Returns
+    -------
+    bool
+        True if it is what was published; False where that cannot be said: it has not changed since it came.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, it is not here, or it is another file.
+    """
+    path = local_path(name)
+    if path is None:
+        raise InputError(f"The model '{name}' is not here.")
+    return check_local(path, KNOWN[name].digest, anew=True, progress=progress)
+
+
+def remove(name: str) -> None:
+    """Remove a known checkpoint that was downloaded; it can be had again by `download`.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, it is the bundled model, or the file cannot be removed.
+    """
+    model = known_model(name)
+    if model.url is None:
+        raise InputError(f"The model '{name}' is part of the package and stays.")
+    try:
+        remove_file(_place(model))
+    except OSError as error:
+        raise InputError(f"The model '{name}' cannot be removed: {error.strerror or error}.") from error
 
 
 def _place(model: KnownModel) -> Path:

@@ -15,7 +15,7 @@ from napari_samscape.widgets.dock import tell
 from napari_samscape.widgets.features import rows_of
 from napari_samscape.widgets.labels import SMALL
 from napari_samscape.widgets.layers import data_shape, to_world
-from napari_samscape.widgets.records import draw, records, turns_of
+from napari_samscape.widgets.records import draw, records, turns_of, window_of
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -142,8 +142,11 @@ class Desk:
             return
         dock.canvas.clear(image, dock.plane)
         draw(record, image, dock.viewer.dims, dock.canvas.points, dock.canvas.shapes)
+        window = window_of(record, image)
+        if window is not None:
+            dock.gaze.look_at(window)
         dock.recall.editing = editing
-        dock.recall.expect(image, turns_of(record))
+        dock.recall.expect(image, dock.plane, turns_of(record))
         dock.recall.note("edit")
         dock.ask()
 

@@ -23,16 +23,17 @@ from napari_samscape.widgets.drawings import end_drawing
 from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
 from napari_samscape.widgets.engine import Engine
 from napari_samscape.widgets.features import Table, object_table
+from napari_samscape.widgets.gaze import Gaze
 from napari_samscape.widgets.history import History
 from napari_samscape.widgets.keeper import Keeper
 from napari_samscape.widgets.labels import Found, FreeIds, new_labels
-from napari_samscape.widgets.layers import Plane, levels, placed_like, plane_of, read_plane
+from napari_samscape.widgets.layers import Plane, plane_of
 from napari_samscape.widgets.ledger import Ledger
 from napari_samscape.widgets.panel import KEYS, PromptPanel
 from napari_samscape.widgets.process_engine import ProcessEngine
 from napari_samscape.widgets.recall import Recall
 from napari_samscape.widgets.records import Record, prompt_count, record_of
-from napari_samscape.widgets.session import Session, State, View
+from napari_samscape.widgets.session import Session, State
 
 SETTLED = 200
 """Milliseconds that the sliders have to rest before the plane they show is looked at."""
@@ -59,11 +60,11 @@ class PromptWidget(PromptPanel):
         self.canvas = Canvas(self.viewer)
         self.history = History()
         self.ledger = Ledger(self.history, lambda labels: labels in self.viewer.layers)
+        self.gaze = Gaze(self)
+        self.look = self.gaze.look
         self.recall = Recall(self.viewer, self.canvas, self.session, self.history, self.look)
         self.desk, self.cursor = Desk(self), Cursor(self)
         self._ids = FreeIds()
-        self.plane: Plane | None = None
-        self._version = 0
         self._tool = FOREGROUND
         self._shown = State()
         self._commit_when_answered = False
@@ -99,6 +100,7 @@ class PromptWidget(PromptPanel):
         listen("dims", dims, ("point", "order", "ndisplay", "ndim"), self._dims_change)
         listen("active", layers.selection, ("active",), self._show_tool)
         self.cursor.listen()
+        self.gaze.listen()
         self.canvas.bind((key, getattr(self, name)) for key, (name, _) in KEYS.items())
 
     # --- the viewer changes ---
@@ -113,7 +115,7 @@ class PromptWidget(PromptPanel):
         self.ask_soon.start()
 
     def _pixels_change(self, *_: object) -> None:
-        self._version += 1
+        self.gaze.forget()
         self.recall.forget_turns()
         self._look_soon.start()
 
@@ -129,7 +131,7 @@ class PromptWidget(PromptPanel):
         self._image_soon.stop()
         image = self.image.layer
         if image is not None:
-            self._version += 1
+            self.gaze.forget()
             self.recall.forget_turns()
             self._listening.to("pixels", image, ("data",), self._pixels_change)
             self._listening.to("place", image, PLACE, self._prompts_change)
@@ -167,23 +169,10 @@ class PromptWidget(PromptPanel):
 
     # --- to the session ---
 
-    def look(self) -> None:
-        """Look at the plane that the viewer shows."""
-        self._look_soon.stop()
-        self.plane = None
-        image = self.image.layer
-        if image is None:
-            self.session.look_at(None)
-            return
-        try:
-            plane = plane_of(image, self.viewer.dims)
-        except InputError as problem:
-            self.session.look_at(None, str(problem))
-            return
-        self.plane = plane
-        arrays = levels(image)
-        self.session.look_at(View((image.unique_id, self._version, plane), lambda: read_plane(arrays, plane)))
-        self.ask()
+    @property
+    def plane(self) -> Plane | None:
+        """What is looked at of the image."""
+        return self.gaze.plane
 
     def ask(self) -> None:
         """Ask what the prompts on the plane say."""
@@ -195,6 +184,7 @@ class PromptWidget(PromptPanel):
             return
         found = None
         try:
+            plane = self.gaze.with_room(image, plane)
             found = prompts_on(image, plane, self.viewer.dims, self.canvas.points, self.canvas.shapes)
         except InputError as problem:
             tell(problem)
@@ -309,7 +299,7 @@ class PromptWidget(PromptPanel):
             show_info("There is nothing to commit yet: click on an object first.")
             return
         try:
-            if plane_of(image, self.viewer.dims) != plane:
+            if not plane_of(image, self.viewer.dims).lies_on(plane):
                 self.look()  # the slider has just been moved: the mask belongs elsewhere
                 return
             self._write(image, plane, mask)
@@ -357,7 +347,7 @@ class PromptWidget(PromptPanel):
         return int(labels.selected_label)
 
     def _new_labels(self, image: Image) -> Labels:
-        labels = Labels(new_labels(image), name=f"{image.name} objects", **placed_like(image))
+        labels = new_labels(image, f"{image.name} objects")
         self._insert_above(image, labels)
         self.labels.choose(labels)
         return labels

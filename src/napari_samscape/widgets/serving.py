@@ -1,10 +1,10 @@
-"""A model in a process of its own, seen from inside: ``python -m napari_samscape.widgets.serving ENGINE MODEL``.
+"""A model in a process of its own, from inside: ``python -m napari_samscape.widgets.serving CLASS MODEL``.
 
-torch beside the window's own thread slows it, however low its priority: both want Python's lock. So the docks'
-engines live here. Requests come as pickles on standard input, ``(number, method, arguments)`` or
+torch beside the window's own thread slows it, however low its priority: both want Python's lock. So the
+docks' engines live here. Requests come as pickles on standard input, ``(number, method, arguments)`` or
 ``(number, None, ())`` to cancel one; answers go to standard output, ``(number, kind, content)`` of the kinds
-"progress", "done" and "failed" (with a text, and the exception as a pickle or None). The process ends with its input, and so with whoever started it, however that
-one ends.
+"progress", "done" and "failed" (with a text, and the exception as a pickle or None). The process ends with
+its input, and so with whoever started it, however that one ends.
 """
 
 from __future__ import annotations

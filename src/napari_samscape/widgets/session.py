@@ -41,6 +41,8 @@ class View:
 
     key: Hashable
     read: Callable[[], NDArray]
+    text: str = ""
+    """Which part of the picture it is, in a few words; nothing where it is all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +140,7 @@ class Session:
         self._pointed: Prompts | None = None  # the prompts and the cursor's place
         self._previewed: Prompts | None = None
         self._halted = False
+        self._idle = False
 
     @property
     def pending(self) -> bool:
@@ -206,8 +209,22 @@ class Session:
                 self._show(preview=None)
             return
         self._pointed = with_point(self._prompts, place, label)
-        if not self._jobs.busy:
+        if not self._jobs.busy or self._idle:
             self._next()
+
+    def look_ahead(self, views: Sequence[View]) -> None:
+        """Look at the first of these pictures that is not known yet; whatever else is wanted stops it."""
+        engine = self._engine
+        view = next((view for view in views if not engine.knows(view.key)), None)
+        if view is None or self._jobs.busy or self.state.phase != "ready":
+            return
+        self._running, self._idle = (engine, view.key), True
+
+        def ended(*_: Any) -> None:
+            self._idle = False
+            self._next()
+
+        self._jobs.start(lambda progress: _embed(engine, view, progress), ended, ended, lambda *_: None)
 
     def choose(self, index: int) -> None:
         """Let the user's choice among the masks stand until the object is done."""
@@ -248,7 +265,7 @@ class Session:
         elif self._pointed is not None and self._pointed is not self._previewed:
             self._preview(engine, view, self._pointed)
         else:
-            self._show(phase="ready", text=_ready_text(self.state.masks))
+            self._show(phase="ready", text=_ready_text(self.state.masks, view.text))
 
     def _question(self, prompts: Prompts) -> Question:
         if self._replay:
@@ -330,9 +347,10 @@ def _embed(engine: Engine, view: View, progress: Any) -> None:
     engine.embed(view.key, view.read(), progress)
 
 
-def _ready_text(masks: Masks | None) -> str:
+def _ready_text(masks: Masks | None, where: str) -> str:
+    text = "Choose a mask, correct it, commit it."
     if masks is None:
-        return "Click on an object, or draw a box round it."
-    if len(masks.iou) == 1:
-        return "Correct it further, or commit it."
-    return "Choose a mask, correct it, commit it."
+        text = "Click on an object, or draw a box round it."
+    elif len(masks.iou) == 1:
+        text = "Correct it further, or commit it."
+    return f"{text} {where}".rstrip()

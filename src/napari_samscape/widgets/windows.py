@@ -1,7 +1,7 @@
 """What of a large picture the model is shown: the part that the viewer shows, as coarse as it shows it.
 
-A window has about the model's size in pixels. Zooming picks the level, and with it the size of objects; panning
-picks the place, on a grid, so that windows come again and are found again.
+A window has about the model's size in pixels. Zooming picks the level, and with it the size of objects;
+panning picks the place, on a grid, so that windows come again and are found again.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 SIDE = ENOUGH_SIDE
 """Longest side of a window, in pixels of the level that is read."""
 GRID = SIDE // 4
-"""Windows begin at multiples of this; a view of up to ``SIDE - GRID`` pixels fits into one wherever it lies."""
+"""Windows begin at multiples of this."""
 ROOM = SIDE - GRID
+"""A view of up to so many pixels fits into a window wherever it lies."""
 FEW = SIDE // 4
 """A view of fewer pixels of a window than this is looked at anew, finer."""
 
@@ -49,8 +50,8 @@ def shown_plane(
     current : Plane, optional
         The window that is looked at; it stays if it will do.
     prompts : ndarray, shape (n, ndim), optional
-        Places, in the image's data coordinates, that belong to the object asked for. While a window holds all of
-        them it stays, whatever is in view.
+        Places, in the image's data coordinates, that belong to the object asked for. While a window holds all
+        of them it stays, whatever is in view.
 
     Returns
     -------
@@ -77,6 +78,13 @@ def shown_plane(
         if not few:
             return kept
     return _window(image, whole, low, high)
+
+
+def about(plane: Plane) -> str:
+    """Say in a few words what of a large picture is looked at."""
+    if plane.window is None:
+        return ""
+    return f"(Looked at: this view, at 1 : {max(plane.factor):g}.)"
 
 
 def neighbours(image: Image, plane: Plane) -> list[Plane]:
