@@ -1,7 +1,7 @@
 """Many pictures for another program: ``python -m napari_samscape.scaling.attended``, in a process of its own.
 
 One line of JSON comes on standard input, with ``source``, ``folder``, ``settings`` (of a `Job`, but for the
-paths), ``ending`` and ``table``. Lines of JSON go to standard output: ``{"progress": [done, total, text]}`` and
+paths), ``ending`` and ``table``. Standard output has lines of JSON, ``{"progress": [done, total, text]}`` and
 at the end ``{"result": ...}`` (see `BatchResult.to_json`) or ``{"error": text}``. The process ends with its
 input, and so with whoever started it; what it was about goes on where it was when it is asked for again.
 """

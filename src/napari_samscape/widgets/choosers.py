@@ -202,5 +202,7 @@ def writable(layer: Layer) -> bool:
 
 def models_here() -> list[tuple[str, str]]:
     """Names of the known models that need no download any more, each with what it is for."""
-    here = [(name, model.about) for name, model in registry.KNOWN.items() if registry.local_path(name) is not None]
+    here = [
+        (name, model.about) for name, model in registry.KNOWN.items() if registry.local_path(name) is not None
+    ]
     return here or [("nano", registry.KNOWN["nano"].about)]

@@ -89,8 +89,9 @@ class ModelsWidget(Dock):
     def _on_choice(self) -> None:
         model = registry.KNOWN[self.chosen]
         self.about.setText(
-            f"<b>{escape(model.name)}</b>: {escape(model.about)}.<br>Licence: <b>{escape(model.licence)}</b>, "
-            f'see <a href="{escape(model.source)}">where it comes from</a>.'
+            f"<b>{escape(model.name)}</b>: {escape(model.about)}.<br>"
+            f"Licence: <b>{escape(model.licence)}</b>, "
+            f'<a href="{escape(model.source)}">where it comes from</a>.'
         )
         self._enable()
 
