@@ -159,6 +159,21 @@ def opened(path: Path) -> list[Any]:
     return levels
 
 
+def copied(levels: list[Any], path: Path, like: Any, about: dict[str, Any]) -> None:
+    """Copy labels into a new OME-Zarr, only what is there; it appears when it is whole."""
+    from napari_samscape.io import Pyramid, check_output
+    from napari_samscape.io.write import replacing
+
+    check_output(path, endings=(".zarr",), overwrite=True)
+    with replacing(path, True) as temporary:
+        pyramid = Pyramid.create(temporary, like, levels[0].dtype, (CHUNK, CHUNK))
+        for part in stored(levels[0]):
+            full = (*part, *(slice(0, size) for size in levels[0].shape[len(part) :]))
+            whole = tuple(slice(p.start, min(p.stop, n)) for p, n in zip(full, levels[0].shape, strict=True))
+            Writable(pyramid.levels).put(whole, np.asarray(levels[0][whole]))
+        pyramid.tell(about)
+
+
 def tell_state(path: Path, state: dict[str, Any]) -> None:
     """Note what `saved.state_of` says of labels in their OME-Zarr."""
     from napari_samscape.io import Pyramid

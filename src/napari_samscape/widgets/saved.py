@@ -13,20 +13,25 @@ from napari_samscape.widgets.records import PROMPTS, records
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
 
 
 def state_of(labels: Labels) -> dict[str, Any]:
     """Everything but the pixels."""
-    place = placed_like(labels)
-    affine = getattr(place.pop("affine"), "affine_matrix", None)
-    place["units"] = [str(unit) for unit in place["units"]]
     return {
         "name": labels.name,
-        "place": {name: _listed(value) for name, value in {**place, "affine": affine}.items()},
+        "place": place_of(labels),
         "features": plain_table(all_rows(labels)),
         "records": [[i, record] for i, record in records(labels).items()],
     }
+
+
+def place_of(layer: Layer) -> dict[str, Any]:
+    """Where a layer lies, as `layers.placed_like` gives it, in lists."""
+    place = placed_like(layer)
+    place["affine"] = getattr(place["affine"], "affine_matrix", None)
+    place["units"] = [str(unit) for unit in place["units"]]
+    return {name: _listed(value) for name, value in place.items()}
 
 
 def arguments(state: Mapping[str, Any]) -> dict[str, Any]:
