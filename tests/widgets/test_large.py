@@ -239,3 +239,19 @@ def test_objects_of_a_huge_image_from_view_to_disk_and_back(open_dock, qtbot, da
     qtbot.waitUntil(lambda: not dock.keeper.busy, timeout=20_000)
     (document,) = Path(data_folder, "sessions").glob("*/session.json")
     assert str(disk_path(labels)) in document.read_text()
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (3, -2), (-4, 5), (30, 0)])
+def test_pixels_that_lie_on_pixels_are_carried_over_as_any_others_are(shift):
+    from napari_samscape.widgets.labels import carried
+
+    mask = np.random.default_rng(0).random((9, 8)) < 0.5
+    for shape in [(9, 8), (20, 3)]:
+        expected = np.zeros(shape, bool)
+        for y, x in np.argwhere(mask) - shift:
+            if 0 <= y < shape[0] and 0 <= x < shape[1]:
+                expected[y, x] = True
+        (y, x), cut = carried(mask, np.eye(2), np.array(shift, float), shape)
+        found = np.zeros(shape, bool)
+        found[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
+        np.testing.assert_array_equal(found, expected)

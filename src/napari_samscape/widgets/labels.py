@@ -181,7 +181,7 @@ def _write_plane(
         present = np.asarray(levels(labels)[0][where])
         new = (ids != 0) & (present != ids) & (True if over else present == 0)
         if undoable:
-            _set_undoably(labels, target, band[0], np.where(new, ids, 0))
+            write_part(labels, target, band[0], np.where(new, ids, 0))
         else:
             _put(labels, where, np.where(new, ids, present))
         written += np.bincount(cut[new], minlength=len(written) + 1)[1:]
@@ -195,8 +195,8 @@ def _slices(target: Plane, where: Corners) -> tuple[Any, ...]:
     return tuple(index)
 
 
-def _set_undoably(labels: Labels, target: Plane, corner: tuple[int, int], ids: NDArray[np.int64]) -> None:
-    """Set pixels to ids (y, x) where these are not 0."""
+def write_part(labels: Labels, target: Plane, corner: tuple[int, int], ids: NDArray[np.int64]) -> None:
+    """Set pixels of a plane to ids (y, x) where these are not 0, as an atom of the layer's history."""
     rows, columns = np.nonzero(ids)
     indices = [np.full(len(rows), i) for i in target.position]
     indices[target.axes[0]], indices[target.axes[1]] = rows + corner[0], columns + corner[1]
@@ -320,11 +320,24 @@ def _footprint(mask: NDArray[Any], matrix: NDArray, shift: NDArray, shape: tuple
 def _resampled(mask: NDArray[Any], matrix: NDArray, shift: NDArray, where: Corners) -> NDArray[Any]:
     """What lies of a mask in a part of the target grid; nothing outside the mask's array."""
     start, stop = np.asarray(where)
+    if np.allclose(matrix, np.eye(2)) and np.allclose(shift, np.rint(shift)):
+        return _shifted(mask, np.rint(shift).astype(int), start, stop)
     grid = start + np.moveaxis(np.indices(stop - start), 0, -1)
     source = np.floor(grid @ matrix.T + shift + 0.5 + 1e-9).astype(int)
     inside = ((source >= 0) & (source < mask.shape)).all(axis=-1)
     source[~inside] = 0
     return np.where(inside, mask[source[..., 0], source[..., 1]], mask.dtype.type(0))
+
+
+def _shifted(mask: NDArray[Any], shift: NDArray, start: NDArray, stop: NDArray) -> NDArray[Any]:
+    """What `_resampled` gives where pixels lie on pixels."""
+    cut = np.zeros(stop - start, mask.dtype)
+    first, last = np.maximum(start + shift, 0), np.minimum(stop + shift, mask.shape)
+    if (first < last).all():
+        to = first - shift - start
+        size = last - first
+        cut[to[0] : to[0] + size[0], to[1] : to[1] + size[1]] = mask[first[0] : last[0], first[1] : last[1]]
+    return cut
 
 
 def bounding_box(mask: NDArray[Any]) -> tuple[int, int, int, int]:

@@ -34,6 +34,7 @@ from napari_samscape.widgets.process_engine import ProcessEngine
 from napari_samscape.widgets.recall import Recall
 from napari_samscape.widgets.records import Record, prompt_count, record_of
 from napari_samscape.widgets.session import Session, State
+from napari_samscape.widgets.settings import Settings
 
 SETTLED = 200
 """Milliseconds that the sliders have to rest before the plane they show is looked at."""
@@ -74,6 +75,10 @@ class PromptWidget(PromptPanel):
         self._image_soon = self._timer(30, self.take_image)
         self._connect()
         self.keeper = Keeper(self)
+        self._settings = Settings(self, "prompt")
+        self._settings.model(self.model)
+        for name in ("preview", "extend", "over"):
+            self._settings.check(name, getattr(self, name))
         self._restore_soon = self._timer(0, self.keeper.look)
         self._restore_soon.start()
         self._image_soon.start()  # the dock is drawn first: new layers take napari most of a second

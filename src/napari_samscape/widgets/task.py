@@ -22,9 +22,10 @@ from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users
 from napari_samscape.widgets.controls import Scroll, StatusRow, column, form
 from napari_samscape.widgets.dock import NO_IMAGE, Dock, tell
 from napari_samscape.widgets.engine import Engine, Progress
-from napari_samscape.widgets.fields import tip
+from napari_samscape.widgets.fields import OptionFields, tip
 from napari_samscape.widgets.layers import Plane, Sight, levels, plane_of, planes_like, read_plane
 from napari_samscape.widgets.process_engine import ProcessEngine
+from napari_samscape.widgets.settings import Settings
 
 Question = Callable[[NDArray, Progress], Any]
 """Asks the model about one plane's pixels; called off the GUI thread."""
@@ -81,6 +82,10 @@ class TaskDock(Dock):
         self.model.chosen.connect(self._on_model)
         self.run_button.clicked.connect(self.run)
         self.status.cancelled.connect(lambda: self.cancel())
+        self.settings = Settings(self, type(self).__name__)
+        self.settings.model(self.model)
+        if isinstance(options := getattr(self, "options", None), OptionFields):
+            self.settings.options(options)
         changes = ("inserted", "removed", "reordered", "renamed")
         self._listening.to("layers", self.viewer.layers, changes, lambda *_: self._layers_soon.start())
         self._on_image()
