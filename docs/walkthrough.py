@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 FOLDER = Path(__file__).parent / "images" / "walkthrough"
 SIZE = (1280, 800)
-COLOURS = 96
+COLOURS = 192
 """Each picture has so many colours: the repository stays small."""
 NUCLEI = [(119, 384), (149, 449), (320, 543), (365, 573), (280, 129), (378, 218), (203, 340), (24, 426)]
 NEXT = (199, 276)
@@ -70,7 +70,7 @@ class Walk:
         self.rest()
         self.shot("2_masks")
         QTest.keyClick(native, Qt.Key.Key_N)
-        dock.objects.model.setData(dock.objects.model.index(0, 4), "mitosis")
+        dock.objects.model.setData(dock.objects.model.index(3, 4), "nucleus")
         dock.objects.select([4])
         dock.desk.select([4])
         self.shot("3_objects")
@@ -156,7 +156,9 @@ class Walk:
         height = round(picture.height * self.options.side / picture.width)
         picture = picture.resize((self.options.side, height), Image.Resampling.LANCZOS)
         path = self.options.out / f"{name}.png"
-        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
         print(f"{path} {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 

@@ -312,12 +312,6 @@ def check_local(
     return checked
 
 
-def remove(path: Path) -> None:
-    """Remove a file that was downloaded, or what there is of it, and what was noted beside it."""
-    for suffix in ("", ".part", ".part.json", ".json", ".lock"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
 def _hashes(
     path: Path, digest: Digest | None, progress: Callable[[int], None] | None = None
 ) -> dict[str, str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from napari_samscape.errors import InputError
 from napari_samscape.model.download import Digest, Progress, check_local, fetch
-from napari_samscape.model.download import remove as remove_file
 
 
 @dataclass(frozen=True)
@@ -284,8 +283,10 @@ def remove(name: str) -> None:
     model = known_model(name)
     if model.url is None:
         raise InputError(f"The model '{name}' is part of the package and stays.")
+    path = _place(model)
     try:
-        remove_file(_place(model))
+        for suffix in ("", ".part", ".part.json", ".json", ".lock"):  # see `download`
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"The model '{name}' cannot be removed: {error.strerror or error}.") from error
 

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
+    QLabel,
     QLineEdit,
     QPlainTextEdit,
     QProgressBar,
@@ -101,6 +102,8 @@ class BatchWidget(Dock):
         self.go_button = QPushButton("Cancel")
         self.remove_button, self.folder_button = QPushButton("Remove"), QPushButton("Open folder")
         self.remove_button.setToolTip(tip("Take the batch off this list; its files stay."))
+        self.text = QLabel()
+        self.text.setWordWrap(True)
         self.log = QPlainTextEdit()
         self.log.setReadOnly(True)
         self.log.setMinimumHeight(90)
@@ -122,6 +125,7 @@ class BatchWidget(Dock):
         column.addWidget(self.link)
         column.addWidget(self.add_button)
         column.addWidget(self.table, 2)
+        column.addWidget(self.text)
         row = QHBoxLayout()
         for button in (self.go_button, self.remove_button, self.folder_button):
             row.addWidget(button)
@@ -152,7 +156,7 @@ class BatchWidget(Dock):
         if any(batch.order["folder"] == folder for batch in busy):
             raise InputError(f"There is a batch into {folder} in the list already; choose another folder.")
         mode, detector = self.what.currentData()
-        link = {} if self.link.isChecked() else None
+        link: dict[str, Any] | None = {} if self.link.isChecked() else None
         settings = {"model": self.model.currentData(), "mode": mode, "detector": detector, "link": link}
         ending = self.ending.currentText()
         return {
@@ -217,7 +221,8 @@ class BatchWidget(Dock):
         if batch is None:
             return
         if "progress" in what:
-            batch.report(*what["progress"], now=time.monotonic())
+            done, total, text = what["progress"]
+            batch.report(done, total, text, now=time.monotonic())
         elif "result" in what:
             batch.finish(what["result"])
             show_info(f"{batch.name}: {batch.text}.")
@@ -288,6 +293,7 @@ class BatchWidget(Dock):
         batch = self.chosen
         for button in (self.go_button, self.remove_button, self.folder_button):
             button.setEnabled(batch is not None)
+        self.text.setText("" if batch is None else batch.text)
         if batch is None:
             return
         busy = batch.stage in ("running", "waiting")

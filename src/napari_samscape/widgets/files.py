@@ -6,7 +6,6 @@ What a layer is besides its pixels goes along as `saved.state_of` gives it, so t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,8 +135,8 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     ending = place.suffix.lower()
     if ending == ".zarr" and any((place / name).is_file() for name in ("zarr.json", ".zgroup")):
         return lambda path: read_zarr(Path(path))
-    if ending in TIFFS and "layer" in (io.read_about(place) or {}):
-        return lambda path: [_as_layer(np.asarray(io.open_image(path).data), _state(Path(path)))]
+    if ending in TIFFS and _state(place) is not None:
+        return lambda path: [_as_layer(np.asarray(io.open_image(path).data), _state(Path(path)) or {})]
     if ending == ".geojson" and place.is_file():
         return lambda path: read_prompts(Path(path)) if is_prompts(Path(path)) else read_objects(Path(path))
     if ending == ".json" and _is_coco(place):
@@ -218,9 +217,8 @@ def _size(path: Path) -> tuple[int, ...]:
     """Shape of a COCO file's labels: of its only image, or of SA-1B's."""
     content = json.loads(path.read_text(encoding="utf-8"))
     images: Sequence[dict[str, Any]] = content.get("images") or [content.get("image") or {}]
-    sizes = {(image.get("height"), image.get("width")) for image in images}
-    if len(sizes) != 1 or None in next(iter(sizes)):
-        name = os.path.basename(path)
-        raise InputError(f"{name} has {len(images)} images of different sizes; a layer shows one.")
+    sizes = {(int(image.get("height", 0)), int(image.get("width", 0))) for image in images}
     planes = [max(int(image[axis]) for image in images) + 1 for axis in "tz" if axis in images[0]]
+    if len(sizes) != 1 or (0, 0) in sizes or (len(images) > 1 and not planes):
+        raise InputError(f"{path.name} has objects of {len(images)} images; a layer shows those of one.")
     return (*planes, *next(iter(sizes)))

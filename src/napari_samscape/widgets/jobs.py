@@ -47,7 +47,9 @@ class Batch:
     @property
     def name(self) -> str:
         """Its pictures, in a few words."""
-        return Path(self.order["source"]).name or str(self.order["source"])
+        source = Path(self.order["source"])
+        # Of a pattern the last part says little.
+        return "/".join(source.parts[-2:]) if "*" in source.name else source.name or str(source)
 
     def start(self) -> None:
         """Begin, or go on."""

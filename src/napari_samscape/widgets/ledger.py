@@ -82,8 +82,12 @@ class Ledger:
         """Give each object a row; a large layer is not searched for them."""
         if int(np.prod(data_shape(labels))) > SMALL:
             return
-        known = set(areas_known(labels))
-        found = {i: area for i, area in areas(labels).items() if i not in known}
+        known, counted = areas_known(labels), areas(labels)
+        found = {i: area for i, area in counted.items() if i not in known}
+        unknown = {i for i, area in known.items() if i in counted and not _number(area)}
+        if unknown:
+            rows = rows_of(labels, unknown)
+            put_rows(labels, unknown, {**rows, AREA: [counted[i] for i in rows[INDEX]]})
         if found:
             put_rows(labels, found, {INDEX: list(found), AREA: list(found.values())})
 
@@ -191,10 +195,11 @@ class Ledger:
         with self._history.together("split"), self._table(labels, [value, *new]):
             with labels.block_history():
                 write_part(labels, plane, corner, ids)
-            left = {**rows_of(labels, [value]), IOU: [None], COUNT: [0]} if row else {}
-            put_rows(labels, [value], left)
+            left = rows_of(labels, [value])
+            if left.get(INDEX):
+                put_rows(labels, [value], {**left, IOU: [None], COUNT: [0]})
             put_records(labels, [value], {})
-            for number in new:
+            for number in new if row.get(INDEX) else ():
                 area = int(np.count_nonzero(ids == number))
                 put_rows(labels, [number], {**row, INDEX: [number], AREA: [area], IOU: [None], COUNT: [0]})
 

@@ -19,12 +19,15 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
+from napari_samscape.errors import InputError
 from napari_samscape.model import registry
 from napari_samscape.widgets.controls import StatusRow
 from napari_samscape.widgets.dock import Dock, tell
 from napari_samscape.widgets.engine import Progress
 
 COLUMNS = ("Model", "Size", "Here")
+LINK = "#5a8fe0"
+"""Qt's own colour of links is dark blue, also on napari's dark theme."""
 KILO = 1024
 """Progress is told in units of this: Qt's whole numbers end at 2 GB."""
 
@@ -91,7 +94,7 @@ class ModelsWidget(Dock):
         self.about.setText(
             f"<b>{escape(model.name)}</b>: {escape(model.about)}.<br>"
             f"Licence: <b>{escape(model.licence)}</b>, "
-            f'<a href="{escape(model.source)}">where it comes from</a>.'
+            f'<a style="color: {LINK}" href="{escape(model.source)}">where it comes from</a>.'
         )
         self._enable()
 
@@ -117,7 +120,7 @@ class ModelsWidget(Dock):
     def _remove(self) -> None:
         try:
             registry.remove(self.chosen)
-        except registry.InputError as problem:
+        except InputError as problem:
             tell(problem)
             return
         self._show(f"'{self.chosen}' was removed.")
@@ -142,7 +145,7 @@ class ModelsWidget(Dock):
             path = registry.local_path(model.name)
             size = path.stat().st_size if path is not None else model.size_bytes
             here = "" if path is None else "with the package" if model.url is None else "yes"
-            for column, cell in enumerate((model.name, f"{size / 1e6:.0f} MB" if size else "?", here)):
+            for column, cell in enumerate((model.name, f"{size / 1e6:.0f} MB" if size else "–", here)):
                 item = QTableWidgetItem(cell)
                 item.setToolTip(f"{model.about} ({model.licence})")
                 self.table.setItem(row, column, item)

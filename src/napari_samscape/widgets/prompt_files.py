@@ -116,7 +116,7 @@ def _foreign(features: Sequence[Mapping[str, Any]], name: str) -> list[LayerData
     classes: list[str] = []
     for feature in features:
         geometry = feature.get("geometry") or {}
-        kind, coordinates = geometry.get("type"), geometry.get("coordinates")
+        kind, coordinates = str(geometry.get("type")), list(geometry.get("coordinates") or ())
         about = feature.get("properties") or {}
         text = about.get("class", (about.get("classification") or {}).get("name"))
         if kind == "Point":
