@@ -5,7 +5,7 @@
 # takes PyTorch's smaller CPU build where pip would fetch the one for CUDA (Linux).
 
 PIP_ARGS ?=
-XVFB ?= xvfb-run -a -s "-screen 0 1400x900x24"
+WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt $(PIP_ARGS)
 INPUTS := pyproject.toml constraints.txt
@@ -15,7 +15,7 @@ INPUTS := pyproject.toml constraints.txt
 help:
 	@echo "make demo    segment the sample pictures; results in demo_output/"
 	@echo "make napari  open napari with a sample picture and the Prompt widget"
-	@echo "make test    lint, then all tests, the napari ones in a virtual display"
+	@echo "make test    lint, then all tests, the napari ones in a virtual displays"
 	@echo "make lint    ruff and mypy        make format  let ruff put the style right"
 	@echo "make bench   benchmarks           make clean   remove .venv and what the tools left"
 
@@ -28,7 +28,7 @@ napari: .venv/.all
 
 test: lint
 	scripts/prepare.sh display
-	$(XVFB) $(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: .venv/.all
 	$(BIN)/ruff check
@@ -40,7 +40,8 @@ format: .venv/.all
 	$(BIN)/ruff format
 
 bench: .venv/.all
-	$(XVFB) $(BIN)/pytest benchmarks --benchmark-only
+	scripts/prepare.sh display
+	$(BIN)/pytest benchmarks --benchmark-only
 
 clean:
 	rm -rf .venv demo_output build dist .pytest_cache .mypy_cache .ruff_cache .benchmarks .hypothesis

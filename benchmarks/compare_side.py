@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,66 +32,68 @@ class Ours:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         from napari_samscape import load_model
+        from napari_samscape.model.allocation import keep_freed_memory
 
+        keep_freed_memory()  # as the command samscape does
         self.settings = settings
         self.pixels = np.load(settings["picture"])
         self.model = load_model(settings["weights"], device="cpu")
         self.points = _points(self.pixels.shape[0])
         self.embedding: Any = None
 
-    def encode(self) -> None:
-        """See the picture."""
-        from napari_samscape import embed
-
-        self.embedding = embed(self.model, self.pixels)
-
-    def encode_bf16(self) -> None:
-        """See the picture with half the bits."""
-        self._embedded_in_half()
-
-    def _embedded_in_half(self) -> Any:
-        from napari_samscape import embed
-
-        self.model.precision = torch.bfloat16
+    @contextlib.contextmanager
+    def _precision(self, half: bool) -> Iterator[None]:
+        self.model.precision = torch.bfloat16 if half else torch.float32
         try:
-            return embed(self.model, self.pixels)
+            yield
         finally:
             self.model.precision = torch.float32
 
-    def decode_one(self) -> None:
+    def encode(self, half: bool = False) -> None:
+        """See the picture."""
+        self.embedding = self._embedded(half)
+
+    def _embedded(self, half: bool) -> Any:
+        from napari_samscape import embed
+
+        with self._precision(half):
+            return embed(self.model, self.pixels)
+
+    def decode_one(self, half: bool = False) -> None:
         """Answer a click with three masks of the picture's size."""
         from napari_samscape import Prompts, predict
 
-        predict(self.model, self.embedding, Prompts(points=self.points[:1]))
+        with self._precision(half):
+            predict(self.model, self.embedding, Prompts(points=self.points[:1]))
 
-    def decode_batch(self) -> None:
+    def decode_batch(self, half: bool = False) -> None:
         """Answer many clicks with three masks each, at low resolution."""
+        self._decoded(self.embedding, half)
+
+    def _decoded(self, embedding: Any, half: bool) -> Any:
         from napari_samscape.prediction.predict import decode_points
 
-        # As everything-mode does it: in batches of the size that its options have.
-        for start in range(0, BATCH, self.settings["our_batch"]):
-            decode_points(self.model, self.embedding, self.points[start : start + self.settings["our_batch"]])
+        with self._precision(half):
+            return decode_points(self.model, embedding, self.points)[0]
 
-    def bf16_agreement(self) -> float:
-        """Mean IoU of masks from embeddings of 16 and of 32 bits."""
-        from napari_samscape.prediction.predict import decode_points
-
-        half = self._embedded_in_half()
-        one, two = (decode_points(self.model, e, self.points)[0] > 0 for e in (self.embedding, half))
+    def agreement(self) -> float:
+        """Mean IoU of masks with 16 bits, in encoder and decoder, and with 32."""
+        one, two = (self._decoded(self._embedded(half), half) > 0 for half in (False, True))
         union = (one | two).sum((-1, -2))
         return float(((one & two).sum((-1, -2))[union > 0] / union[union > 0]).mean())
 
-    def everything(self) -> list[Any]:
+    def everything(self, half: bool = False) -> list[Any]:
         """Find everything with the reference's settings."""
         from napari_samscape.prediction.automatic import everything
         from napari_samscape.prediction.options import EverythingOptions
 
         options = EverythingOptions(prompt_source="grid", **self.settings["everything"])
-        return list(everything(self.model, self.pixels, options))
+        with self._precision(half):
+            return list(everything(self.model, self.pixels, options))
 
-    def masks(self) -> Any:
+    def masks(self, half: bool = False) -> Any:
         """Find everything, and give whole masks (n, y, x)."""
-        found = self.everything()
+        found = self.everything(half)
         whole = np.zeros((len(found), *self.pixels.shape[:2]), bool)
         for mask, item in zip(whole, found, strict=True):
             y0, x0, y1, x1 = item.box
@@ -296,7 +299,8 @@ def main() -> None:
     for line in sys.stdin:
         _peak_mb(forget=True)
         start = time.perf_counter()
-        given = getattr(worker, line.strip())()
+        what, *half = line.split()
+        given = getattr(worker, what)(*(word == "half" for word in half))
         answer: dict[str, Any] = {"seconds": time.perf_counter() - start, "peak_mb": _peak_mb()}
         if isinstance(given, np.ndarray):
             np.save(answer.setdefault("file", str(Path(path).with_name(f"{side}.npy"))), given)

@@ -2,24 +2,21 @@
 
 python benchmarks/report.py [--model nano] [--limit 12] [--clicks 3] [--data ../shared/data]
 
-The file is written anew after each row. What was not measured (the run was stopped, or not asked to) is said
-to be so.
+Sections are written anew after each row; those that were not asked for stay as they are. Rows that are
+missing, as the run was stopped, are said to be so.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import prompt_counts  # beside this file, as speed
-import torch
+import prompt_counts  # beside this file, as sections and speed
+from sections import Report
 from speed import speed_table
 
 from napari_samscape import load_model
@@ -29,7 +26,6 @@ from napari_samscape.evaluation.edge_baselines import Canny, Sobel
 from napari_samscape.evaluation.methods import EdgeMethod, Method, ModelMethod
 from napari_samscape.evaluation.report import calibration_svg, markdown
 from napari_samscape.evaluation.run import evaluate
-from napari_samscape.scaling.pieces import written_whole
 
 HERE = Path(__file__).resolve().parent
 SPLITS = (
@@ -51,59 +47,17 @@ PROMPTS = "Everything, by the number of prompts"
 CALIBRATION = "Predicted against true IoU, one click"
 TIME = "Time"
 MISSING = "not measured"
-
-
-@dataclass
-class Report:
-    """A file of sections, written whenever one of them changes."""
-
-    path: Path
-    head: Sequence[str]
-    titles: Iterable[str]
-    sections: dict[str, Sequence[str]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sections = {title: [f"{MISSING.capitalize()} in this run."] for title in self.titles}
-
-    def put(self, title: str, lines: Sequence[str]) -> None:
-        """Put the lines of a section in place of what it had."""
-        self.sections[title] = lines
-        body = [line for name, text in self.sections.items() for line in (f"## {name}", "", *text, "")]
-        with written_whole(self.path) as file:
-            file.write("\n".join([*self.head, *body]).encode())
-
-
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def heading(command: str) -> list[str]:
-    """Where, when and from what the figures come."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    )
-    return [
-        "# Measured",
-        "",
-        f"- Command: `{command}`",
-        f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; commit {commit.stdout.strip() or 'unknown'}",
-        f"- Machine: {processor()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, "
-        f"torch {torch.__version__}",
-        "- Written anew after each row: a run that was stopped shows what it had and says what is missing.",
-        "- Validation splits. `baseline` needs no learning: Otsu and a distance-transform watershed for",
-        "  everything, the filled box for boxes, a flood by local threshold for points. Times on a shared",
-        "  machine are rough.",
-        "",
-    ]
+EXPLAINED = (
+    "`baseline` needs no learning: Otsu and a distance-transform watershed for everything, the filled box "
+    "for boxes, a flood by local threshold for points, Sobel's and Canny's filters for edges.",
+    "",
+)
+Put = Callable[[str, Sequence[str]], None]
 
 
 def measure(
     options: argparse.Namespace,
-    report: Report,
+    put: Put,
     protocol: str,
     splits: Sequence[str],
     methods: Sequence[Method | EdgeMethod],
@@ -128,26 +82,26 @@ def measure(
         print(f"{protocol}: {split}, {method.name}", file=sys.stderr, flush=True)
         dataset = open_dataset(options.data / split).first(limit)
         rows[number] = evaluate(dataset, method, protocol, clicks=options.clicks, levels=options.thresholds)
-        report.put(TITLES[protocol], [*said, markdown(rows)])
+        put(TITLES[protocol], [*said, *EXPLAINED, markdown(rows)])
     return rows
 
 
-def measure_prompts(options: argparse.Namespace, report: Report, model: ModelMethod) -> None:
+def measure_prompts(options: argparse.Namespace, put: Put, model: ModelMethod) -> None:
     """Grid beside learned prompts, in a table and pictures."""
 
     def tell(rows: list[dict[str, Any]]) -> None:
-        drawn = [f"![{name}]({name})" for name in prompt_counts.draw(rows, report.path.parent)]
-        report.put(PROMPTS, [*prompt_counts.table(rows), "", *drawn])
+        drawn = [f"![{name}]({name})" for name in prompt_counts.draw(rows, options.out.parent)]
+        put(PROMPTS, [*prompt_counts.table(rows), "", *drawn])
 
     datasets = [open_dataset(options.data / name).first(options.limit) for name in prompt_counts.SETS]
     prompt_counts.measure(model.model, datasets, tell)
 
 
-def draw_calibration(report: Report, rows: Sequence[dict[str, Any]]) -> None:
+def draw_calibration(options: argparse.Namespace, put: Put, rows: Sequence[dict[str, Any]]) -> None:
     """Draw the model's predicted against true IoU, a curve for each data set."""
-    picture = report.path.with_name("calibration.svg")
+    picture = options.out.with_name("calibration.svg")
     picture.write_text(calibration_svg({row["dataset"]: row["calibration"] for row in rows}))
-    report.put(CALIBRATION, [f"![Calibration]({picture.name})"])
+    put(CALIBRATION, [f"![Calibration]({picture.name})"])
 
 
 def main() -> None:
@@ -166,17 +120,17 @@ def main() -> None:
     options = parser.parse_args()
     model = ModelMethod(load_model(options.model), options.view)
     command = " ".join(["python benchmarks/report.py", *sys.argv[1:]])
-    report = Report(options.out, heading(command), (*TITLES.values(), PROMPTS, CALIBRATION, TIME))
-    report.put(TIME, speed_table(model.model, options.data))
+    put = partial(Report(options.out).put, command=command)
+    put(TIME, speed_table(model.model, options.data))
     for protocol in (name for name in TITLES if name in options.protocols):
         if protocol == "edges":
-            measure(options, report, protocol, [BOUNDARIES], [model, Sobel(), Canny()])
+            measure(options, put, protocol, [BOUNDARIES], [model, Sobel(), Canny()])
             continue
-        rows = measure(options, report, protocol, SPLITS, [model, Baseline()])
+        rows = measure(options, put, protocol, SPLITS, [model, Baseline()])
         if protocol == "point":
-            draw_calibration(report, rows[::2])
+            draw_calibration(options, put, rows[::2])
     if "prompts" in options.protocols:
-        measure_prompts(options, report, model)
+        measure_prompts(options, put, model)
     print(options.out)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from compare_reference import DECODER, VIT_B  # beside this file, as the next ones
-from report import heading
+from sections import origin
 from speed import discs, median_ms
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -103,7 +103,7 @@ def main() -> None:
     cells = [row for name in options.models for row in rows(name, rates[torch.float32], options.runs)]
     marks = ("---",) * 2 + ("---:",) * 4
     lines = [
-        *heading(" ".join(["python benchmarks/roofline.py", *sys.argv[1:]]))[2:5],
+        f"- {origin(' '.join(['python benchmarks/roofline.py', *sys.argv[1:]]))}",
         f"- Matrices of {MATRIX} x {MATRIX} are multiplied at {told}",
         "",
         *("| " + " | ".join(line) + " |" for line in (HEAD, marks, *cells)),

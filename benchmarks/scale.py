@@ -1,212 +1,259 @@
-"""Measure pictures larger than a model sees: memory, time, and objects on seams against those inside tiles.
+"""Measure pictures larger than a model sees; each part by itself, and each writes its section of REPORT.md.
 
-    python benchmarks/scale.py [--side 4096 16384] [--model nano] [--nuclei ../shared/data/bbbc039/val.zip]
+    python benchmarks/scale.py --side 4096          # memory, time, and objects on seams against those inside
+    python benchmarks/scale.py --side 16384         # another row of the same table; hours
+    python benchmarks/scale.py --workers 2          # dask's workers against one process
+    python benchmarks/scale.py --tiles 100000       # what tiles cost besides their pixels
+    python benchmarks/scale.py --kills 20           # kill -9 at random moments, start again, compare
+    python benchmarks/scale.py --costs              # docs/scaling.md, from what was measured so far
 
-The pictures are made of nuclei copied from real ones, block by block, so that their objects are known. Writes
-SCALE.md. A side of 1024 or 2048 is enough to see that it works.
+The pictures are made of nuclei copied from real ones, block by block, so that their objects are known.
+Figures are gathered in scale.json. ``--side 1024 --tile 512`` is enough to see that it works.
+
+Everything runs with one thread (--threads), so that seconds are core-seconds. Processor seconds are counted
+as well: on a machine that does something else, too, they are the ones to go by.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import costs  # beside this file, as the next ones
+import nuclei
+import simulated
 import zarr
-from numpy.typing import NDArray
-from report import heading
+from sections import Figures, Report
 
-from napari_samscape.evaluation.datasets import open_dataset
-from napari_samscape.evaluation.metrics import precision
 from napari_samscape.io import open_image
+from napari_samscape.scaling.work import work_folder
 
 HERE = Path(__file__).resolve().parent
-BLOCK = 1024  # pixels, of a chunk of the picture
-CELL = 64  # pixels; a square in which there is at most one nucleus
-OCCUPIED = 0.8  # of the cells
-BACKGROUND, NOISE, BRIGHTEST = 12, 2, 200  # grey values
+OUT = "found.ome.zarr"
+PICTURES, WORKERS = "Pictures of any size", "Workers"
+TILES, KILLS = "A million tiles", "Killed and started again"
 
 
-# The picture -------------------------------------------------------------------------------------------
+# A job in a process of its own -------------------------------------------------------------------------
 
 
-def read_nuclei(path: Path) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
-    """Grey values above the background, and masks, of all nuclei that fit into a cell."""
-    nuclei = []
-    for read in open_dataset(path).readers:
-        sample = read()
-        grey = sample.pixels.reshape(*sample.shape, -1).mean(axis=-1)
-        dark, bright = np.percentile(grey, (10, 99.9))
-        grey = (grey - dark) / max(bright - dark, 1) * (BRIGHTEST - BACKGROUND)
-        for item in sample.objects:
-            y0, x0, y1, x1 = item.box
-            if max(item.shape) <= CELL - 2 and item.area >= 50:
-                nuclei.append((grey[y0:y1, x0:x1], item.mask))
-    return nuclei
+def start(folder: Path, options: argparse.Namespace, **settings: Any) -> subprocess.Popen[bytes]:
+    """Begin to segment the picture in a folder; the process prints what it took as JSON."""
+    job = {"image": "picture.zarr", "output": OUT, "model": options.model, "tile": options.tile}
+    command = [sys.executable, str(HERE / "one_job.py"), json.dumps(job | settings)]
+    threads = {"OMP_NUM_THREADS": str(options.threads)}
+    return subprocess.Popen(command, cwd=folder, env=os.environ | threads, stdout=subprocess.PIPE)
 
 
-def block(
-    nuclei: list[tuple[NDArray[np.float64], NDArray[np.bool_]]], place: tuple[int, int], cells: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """One block of the picture and its labels, always the same; the whole has ``cells`` a side."""
-    random = np.random.default_rng(place)
-    pixels = random.normal(BACKGROUND, NOISE, (BLOCK, BLOCK))
-    labels = np.zeros((BLOCK, BLOCK), np.int32)
-    per_side = BLOCK // CELL
-    for row, column in np.ndindex(per_side, per_side):
-        if random.random() > OCCUPIED:
-            continue
-        grey, mask = nuclei[random.integers(len(nuclei))]
-        turn = random.integers(4)
-        grey, mask = np.rot90(grey, turn), np.rot90(mask, turn)
-        y, x = (
-            cell * CELL + random.integers(CELL - side)
-            for cell, side in zip((row, column), mask.shape, strict=True)
-        )
-        part = slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])
-        pixels[part][mask] += grey[mask]
-        labels[part][mask] = (place[0] * per_side + row) * cells + place[1] * per_side + column + 1
-    return pixels.clip(0, 255).astype(np.uint8), labels
+def finish(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Wait until it is done; gives what it took."""
+    said, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"the job ended with {process.returncode}")
+    figures: dict[str, Any] = json.loads(said.decode().splitlines()[-1])
+    return figures
 
 
-def make_picture(folder: Path, side: int, nuclei: list[Any]) -> None:
-    """Write picture and labels, one block in memory."""
-    kinds = (("picture.zarr", "u1"), ("truth.zarr", "i4"))
-    picture, truth = (
-        zarr.create_array(folder / name, shape=(side, side), dtype=dtype, chunks=(BLOCK, BLOCK))
-        for name, dtype in kinds
-    )
-    for place in np.ndindex(side // BLOCK, side // BLOCK):
-        region = tuple(slice(i * BLOCK, (i + 1) * BLOCK) for i in place)
-        picture[region], truth[region] = block(nuclei, place, side // CELL)
-
-
-# The comparison ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Objects:
-    """Objects of a label image: pixels of each id, and whether it is in more than one chunk."""
-
-    areas: NDArray[np.int64]
-    on_seam: NDArray[np.bool_]
-
-
-def compare(truth: Any, found: Any) -> tuple[Objects, Objects, NDArray[np.int64]]:
-    """Count, chunk by chunk of ``found``; pairs are rows of true id, found id, common pixels."""
-    pairs, pieces = [], ([], [])
-    for region in _chunks(found):
-        labels = np.asarray(truth[region]).astype(np.int64), np.asarray(found[region]).astype(np.int64)
-        for kind, each in zip(pieces, labels, strict=True):
-            kind.append(np.stack(np.unique(each, return_counts=True), axis=1))
-        both = (labels[0] > 0) & (labels[1] > 0)
-        rows, counts = np.unique(np.stack([each[both] for each in labels]), axis=1, return_counts=True)
-        pairs.append(np.concatenate([rows, counts[None]]).T)
-    objects = []
-    for kind in pieces:
-        rows = np.concatenate(kind)
-        rows = rows[rows[:, 0] > 0]
-        chunks = np.bincount(rows[:, 0], minlength=1)
-        objects.append(Objects(np.bincount(rows[:, 0], rows[:, 1]).astype(np.int64), chunks > 1))
-    ids, which = np.unique(np.concatenate(pairs)[:, :2], axis=0, return_inverse=True)
-    common = np.bincount(which.ravel(), np.concatenate(pairs)[:, 2], len(ids)).astype(np.int64)
-    return objects[0], objects[1], np.column_stack([ids, common])
-
-
-def _chunks(array: Any) -> Iterator[tuple[slice, ...]]:
-    for corner in product(
-        *(range(0, size, chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
-    ):
-        yield tuple(slice(start, start + chunk) for start, chunk in zip(corner, array.chunks, strict=True))
-
-
-def ap50(true: Objects, found: Objects, pairs: NDArray[np.int64], on_seam: bool) -> float:
-    """TP / (TP + FP + FN) at an IoU of 0.5, of objects on seams or of those inside tiles.
-
-    A found object belongs to the true one of which it has most, as halves that a seam has cut lie on none.
-    """
-    union = true.areas[pairs[:, 0]] + found.areas[pairs[:, 1]] - pairs[:, 2]
-    hits = pairs[2 * pairs[:, 2] > union]
-    there = (true.areas > 0) & (true.on_seam == on_seam)
-    where = found.on_seam.copy()
-    fullest_last = pairs[np.argsort(pairs[:, 2])]
-    where[fullest_last[:, 1]] = true.on_seam[fullest_last[:, 0]]
-    answered = (found.areas > 0) & (where == on_seam)
-    answered[hits[:, 1]] = False
-    matched = int(there[hits[:, 0]].sum())
-    return float(precision(matched, int(there.sum()), matched + int(answered.sum())))
-
-
-# The measurement ---------------------------------------------------------------------------------------
-
-
-def measure(side: int, options: argparse.Namespace, nuclei: list[Any]) -> dict[str, Any]:
-    """Make a picture, segment it in a process of its own, compare."""
+@contextmanager
+def picture(side: int, options: argparse.Namespace) -> Iterator[Path]:
+    """A folder with a picture of nuclei, and with their labels."""
     with tempfile.TemporaryDirectory(dir=options.scratch) as name:
-        folder = Path(name)
-        make_picture(folder, side, nuclei)
-        command = [sys.executable, "-m", "napari_samscape.cli", "segment"]
-        paths = [str(folder / "picture.zarr"), str(folder / "found.ome.zarr")]
-        start = time.perf_counter()
-        process = subprocess.Popen([*command, *paths, "--model", options.model])
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        if status:
-            raise SystemExit(f"samscape ended with {os.waitstatus_to_exitcode(status)}")
-        found = open_image(folder / "found.ome.zarr").data
-        true, answered, pairs = compare(zarr.open_array(folder / "truth.zarr", mode="r"), found)
-    counts = int((true.areas > 0).sum()), int((answered.areas > 0).sum())
-    return {
+        nuclei.make_picture(Path(name), side, nuclei.read_nuclei(options.nuclei))
+        yield Path(name)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+# The parts ---------------------------------------------------------------------------------------------
+
+
+def measure_side(side: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Memory, time and quality for a picture of this side."""
+    with picture(side, options) as folder:
+        row = finish(start(folder, options))
+        truth = zarr.open_array(folder / "truth.zarr", mode="r")
+        true, found, pairs = nuclei.compare(truth, open_image(folder / OUT).data)
+        row["output_bytes"] = size_of(folder / OUT)
+        row["output_files"] = sum(path.is_file() for path in (folder / OUT).rglob("*"))
+    megapixels = side * side / 1e6
+    counts = int((true.areas > 0).sum()), int((found.areas > 0).sum())
+    return row | {
         "side": side,
-        "peak_mb": usage.ru_maxrss / 1024,
-        "seconds_per_megapixel": seconds / (side * side / 1e6),
+        "seconds_per_megapixel": row["seconds"] / megapixels,
+        "cpu_per_megapixel": row["cpu"] / megapixels,
         "true": counts[0],
         "found": counts[1],
         "count_error": abs(counts[1] - counts[0]) / counts[0],
-        "ap50_inside": ap50(true, answered, pairs, on_seam=False),
-        "ap50_seams": ap50(true, answered, pairs, on_seam=True),
+        "on_seams": int(((true.areas > 0) & true.on_seam).sum()),
+        "ap50_inside": nuclei.ap50(true, found, pairs, on_seam=False),
+        "ap50_seams": nuclei.ap50(true, found, pairs, on_seam=True),
     }
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
-    """A Markdown table."""
+def sides_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Markdown of all sides measured so far."""
     lines = [
-        "| side | peak MB | s per megapixel | objects | found | count error | AP50 inside | AP50 on seams |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "Everything-mode from a Zarr of one channel to OME-Zarr labels, one thread; seconds without",
+        "loading the model. Objects on seams lie in the cores of several tiles.",
+        "",
+        "| side | tiles | peak MB | s / Mpx | processor s / Mpx | Mpx / s and core | objects | found "
+        "| count error | AP50 inside | on seams | objects there |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     form = (
-        "| {side} | {peak_mb:.0f} | {seconds_per_megapixel:.2f} | {true} | {found} | {count_error:.1%} "
-        "| {ap50_inside:.3f} | {ap50_seams:.3f} |"
+        "| {side} | {tiles} | {peak_mb:.0f} | {seconds_per_megapixel:.2f} | {cpu_per_megapixel:.2f} "
+        "| {speed:.3f} | {true} | {found} | {count_error:.1%} | {ap50_inside:.3f} | {ap50_seams:.3f} "
+        "| {on_seams} |"
     )
-    return lines + [form.format(**row) for row in rows]
+    return lines + [form.format(**row, speed=1 / row["cpu_per_megapixel"]) for row in rows]
+
+
+def measure_workers(count: int, options: argparse.Namespace) -> dict[str, Any]:
+    """The same job in this process and on workers."""
+    side = options.side[0] if options.side else 4096
+    with picture(side, options) as folder:
+        one = finish(start(folder, options))
+        (folder / OUT).rename(folder / "alone.ome.zarr")
+        many = finish(start(folder, options, workers=count))
+        same = _pixels(folder / OUT) == _pixels(folder / "alone.ome.zarr")
+    return {"side": side, "workers": count, "one": one, "many": many, "same": same}
+
+
+def workers_table(row: dict[str, Any]) -> list[str]:
+    """Markdown of one process beside several."""
+    one, many, count = row["one"], row["many"], row["workers"]
+    wall = many["look_seconds"] * count / one["look_seconds"] - 1
+    cpu = many["cpu"] / one["cpu"] - 1
+    return [
+        f"A picture of side {row['side']}, {one['tiles']} tiles, one thread a process; labels "
+        f"{'are the same, bit for bit' if row['same'] else 'DIFFER'}.",
+        "",
+        "| | start, s | tiles, s | writing, s | processor s |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {name} | {r['start_seconds']:.1f} | {r['look_seconds']:.1f} | {r['write_seconds']:.1f} "
+            f"| {r['cpu']:.1f} |"
+            for name, r in (("in process", one), (f"{count} workers", many))
+        ),
+        "",
+        f"Overhead on the tiles: {wall:+.1%} of the time (workers x time, against one process), and",
+        f"{cpu:+.1%} of processor seconds in all, the workers' start and loading among them. The time is",
+        "only to be believed where there are as many free cores as workers.",
+    ]
+
+
+def measure_kills(count: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Kill the same job so many times, each at a random moment, and finish it."""
+    side = options.side[0] if options.side else 1024
+    chance = random.Random(options.seed)
+    with picture(side, options) as folder:
+        took = finish(start(folder, options))
+        (folder / OUT).rename(folder / "undisturbed.ome.zarr")
+        expected, killed, same, moments = _files(folder / "undisturbed.ome.zarr"), 0, 0, []
+        steps = took["tiles"] + took["steps"]
+        for _ in range(count):
+            moment = chance.randrange(1, steps)
+            process = start(folder, options)
+            while process.poll() is None and _done(folder) < moment:
+                time.sleep(0.002)
+            time.sleep(chance.random() * took["look_seconds"] / took["tiles"])  # in the middle of a step
+            process.kill()
+            process.communicate()
+            killed += process.returncode == -signal.SIGKILL
+            moments.append(moment)
+            finish(start(folder, options))
+            same += _files(folder / OUT) == expected
+            shutil.rmtree(folder / OUT)
+    return {"side": side, "kills": count, "killed": killed, "same": same, "steps": steps, "moments": moments}
+
+
+def kills_table(row: dict[str, Any]) -> list[str]:
+    """Say how many results were the same."""
+    return [
+        f"Of {row['kills']} jobs of {row['steps']} steps (tiles, then writing) each was killed once with",
+        f"SIGKILL, after steps {', '.join(map(str, sorted(row['moments'])))} and a random part of one more",
+        f"({row['killed']} were still running), and started again: {row['same']} results have the same",
+        "files, byte for byte, as an undisturbed run.",
+    ]
+
+
+def _done(folder: Path) -> int:
+    """Tiles that are done, and then steps of writing."""
+    work = folder / work_folder(OUT)
+    try:
+        written = json.loads((work / "written.json").read_text())["steps"]
+    except (OSError, ValueError):
+        written = 0
+    return len(list(work.rglob("*.npz"))) + written
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _pixels(folder: Path) -> dict[str, bytes]:
+    """What is in the chunks; metadata say where the job ran."""
+    return {name: data for name, data in _files(folder).items() if not name.endswith("zarr.json")}
 
 
 def main() -> None:
-    """Measure, then write."""
+    """Measure what is asked for, then write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--side", type=int, nargs="+", default=[4096, 16384], help="multiples of 1024")
+    parser.add_argument("--side", type=int, nargs="+", default=[], help="multiples of 1024")
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--tiles", type=int, default=None)
+    parser.add_argument("--kills", type=int, default=None)
+    parser.add_argument("--costs", action="store_true")
     parser.add_argument("--model", default="nano")
-    nuclei = HERE.parents[1] / "shared" / "data" / "bbbc039" / "val.zip"
-    parser.add_argument("--nuclei", type=Path, default=nuclei, help="a labelled data set to copy from")
+    parser.add_argument("--tile", type=int, default=None, help="longest side of a tile")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of --kills")
+    copied = HERE.parents[1] / "shared" / "data" / "bbbc039" / "val.zip"
+    parser.add_argument("--nuclei", type=Path, default=copied, help="a labelled data set to copy from")
     parser.add_argument("--scratch", type=Path, default=None, help="where pictures are made")
-    parser.add_argument("--out", type=Path, default=HERE / "SCALE.md")
+    parser.add_argument("--figures", type=Path, default=HERE / "scale.json")
+    parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
-    if any(side % BLOCK or side <= 0 for side in options.side):
-        raise SystemExit(f"sides must be multiples of {BLOCK}")
-    copied = read_nuclei(options.nuclei)
-    rows = [measure(side, options, copied) for side in options.side]
+    if any(side % nuclei.BLOCK or side <= 0 for side in options.side):
+        raise SystemExit(f"sides must be multiples of {nuclei.BLOCK}")
+    measured(options)
+
+
+def measured(options: argparse.Namespace) -> None:
+    """Do the parts asked for."""
+    figures, report = Figures(options.figures), Report(options.out)
     command = " ".join(["python benchmarks/scale.py", *sys.argv[1:]])
-    text = [*heading(command)[:5], "", "Seconds include loading the model and writing.", "", *table(rows), ""]
-    options.out.write_text("\n".join(text))
+    if options.workers is not None:
+        figures.put("workers", row := measure_workers(options.workers, options))
+        report.put(WORKERS, workers_table(row), command)
+    elif options.kills is not None:
+        figures.put("kills", row := measure_kills(options.kills, options))
+        report.put(KILLS, kills_table(row), command)
+    else:
+        for side in options.side:
+            rows = figures.get().get("sides", {}) | {str(side): measure_side(side, options)}
+            figures.put("sides", rows)
+            report.put(PICTURES, sides_table([rows[key] for key in sorted(rows, key=int)]), command)
+    if options.tiles is not None:
+        figures.put("tiles", row := simulated.measure(options.tiles, options.scratch))
+        report.put(TILES, simulated.table(row), command)
+    if options.costs:
+        print(costs.write(figures.get(), command))
     print(options.out)
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/volumes.py [--model nano] [--limit 5] [--slices 8] [--data ../shared/data]
 
-Writes VOLUMES.md. For each volume of which all objects are labelled slice by slice:
+Writes its section of REPORT.md. For each volume of which all objects are labelled slice by slice:
 
 - linked: each slice is segmented by itself, then objects are linked (`segment(..., link=LinkOptions())`).
   AP50 is TP / (TP + FP + FN) of whole 3D objects at an IoU of 0.5; recall counts only the true ones, which is
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from report import heading
+from sections import Report
 
 from napari_samscape import InputError, LinkOptions, Prompts, load_model, open_image, propagate, segment
 from napari_samscape.evaluation.metrics import count_matches, precision
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="objects to propagate, of each volume")
     parser.add_argument("--slices", type=int, default=None, help="middle slices to measure, of each volume")
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=HERE / "VOLUMES.md")
+    parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
     try:
         model = load_model(options.model)
@@ -179,7 +179,7 @@ def main() -> None:
         ),
     ]
     command = " ".join(["python benchmarks/volumes.py", *sys.argv[1:]])
-    options.out.write_text("\n".join([*heading(command)[:5], "", *said, "", *table(rows), ""]))
+    Report(options.out).put("Volumes", [*said, "", *table(rows)], command)
     print(options.out)
 
 

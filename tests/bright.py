@@ -73,7 +73,7 @@ def ask(views, prompts, *, multimask=None, look=True) -> list[Answer]:
     return answers
 
 
-def load_model(name="nano", device=None):
+def load_model(name="nano", device=None, precision="float32"):
     if name not in ("nano", "bright"):
         raise InputError(f"There is no model '{name}'.")
     return MODEL

@@ -15,7 +15,7 @@ def everything(*arguments, **options):
     return bright.everything(*arguments, **options)
 
 
-def load_model(name="nano", device=None):
+def load_model(name="nano", device=None, precision="float32"):
     with Path(os.environ["BRIGHT_LOG"]).open("a") as log:
         log.write(f"{os.getpid()}\n")
     return bright.load_model(name, device)

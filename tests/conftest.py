@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Before torch is imported: two threads are as fast as many at these sizes, and leave a shared machine usable.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch is imported: two threads are as fast as many at these sizes, and leave a shared machine usable;
+# one where tests run side by side (pytest -n), which is what uses the cores then.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 
 def pytest_configure(config: pytest.Config) -> None:

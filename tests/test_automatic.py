@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.rle import decode_rle
-from napari_samscape.model.sam import Encoded, PromptTensors
+from napari_samscape.model.sam import Encoded, PromptTensors, masks_above
 from napari_samscape.prediction.automatic import EverythingOptions, default_options, everything
 from napari_samscape.prediction.dense import covered_cells, dense_points, missed_points
 from napari_samscape.prediction.enlarge import Enlarger
@@ -67,6 +67,9 @@ class Seer:
             middle = (cells[0, 0] == colour).nonzero().float().mean(0).round().int()
             centre[0, 0, middle[0], middle[1]] = 6.0
         return torch.cat([torch.where(cells > 0, 6.0, -6.0), centre], dim=1)
+
+    def decode_above(self, encoded: Encoded, prompt: PromptTensors, least: float, which: slice) -> Any:
+        return masks_above(*self.decode(encoded, prompt, which), least)
 
     def decode(self, encoded: Encoded, prompt: PromptTensors, which: slice) -> tuple[Tensor, Tensor]:
         colours = encoded.features[0, 0]
@@ -322,6 +325,23 @@ def test_an_object_with_two_centres_is_found_once() -> None:
 def test_the_dense_head_is_asked_in_crops_too() -> None:
     found = everything(Seer(has_dense=True), FOUR, replace(DENSE, crop_n_layers=1))
     assert sorted(colours_clicked(found, FOUR)) == [10, 20, 30, 40]
+
+
+def test_closer_nothing_is_asked_in_what_was_well_seen_before() -> None:
+    image = painted((70, 70, 30, 10), (20, 20, 6, 20), (20, 100, 6, 30), (100, 20, 6, 40), shape=(256, 256))
+    seer = Seer(has_dense=True, magnifies=2.0)
+    assert len(everything(seer, image, replace(DENSE, crop_n_layers=1))) == 4
+    assert seer.looks > 1
+    assert seer.asked.count(10) == 1
+    assert min(seer.asked.count(small) for small in (20, 30, 40)) > 1
+
+
+def test_what_a_crop_cuts_off_is_asked_once_there_and_not_filled_with_points() -> None:
+    image = painted((128, 128, 60, 10), shape=(256, 256))
+    seer = Seer(has_dense=True)
+    options = replace(DENSE, crop_n_layers=1, crop_where_small=False)
+    assert len(everything(seer, image, options)) == 1
+    assert (seer.looks, seer.asked) == (5, [10] * 5)
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (100, 128), (333, 250), (40, 70)])

@@ -147,6 +147,20 @@ LOST_ARRAY = {
     }
 }
 
+
+def ome_zarr(path: Path, axes: str, *levels: tuple[tuple[int, ...], list[float]]) -> None:
+    """An OME-Zarr 0.5 image with levels of these shapes and scales."""
+    named = [{"name": axis, "type": {"c": "channel"}.get(axis, "space")} for axis in axes]
+    datasets = [
+        {"path": str(number), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        for number, (_, scale) in enumerate(levels)
+    ]
+    ome = {"version": "0.5", "multiscales": [{"axes": named, "datasets": datasets}]}
+    group = zarr.open_group(path, mode="w-", attributes={"ome": ome})
+    for number, (shape, _) in enumerate(levels):
+        group.create_array(str(number), shape=shape, dtype="u2")
+
+
 # What it is: file name, how it is made, what the sentence says.
 PICTURES: dict[str, tuple[str, Callable[[Path], None] | None, str]] = {
     "missing": ("a.png", None, "There is no file a.png"),
@@ -218,6 +232,31 @@ PICTURES: dict[str, tuple[str, Callable[[Path], None] | None, str]] = {
         lambda path: zarr_group(path, LOST_ARRAY),
         "array 'lost' is missing",
     ),
+    "an OME-Zarr with more axes than dimensions": (
+        "a.zarr",
+        lambda path: ome_zarr(path, "zyx", ((40, 60), [1, 1, 1])),
+        r"a.zarr has 2 dimensions \(40, 60\), which do not fit the axes 'zyx'",
+    ),
+    "an OME-Zarr whose levels have other axes": (
+        "a.zarr",
+        lambda path: ome_zarr(path, "yx", ((40, 60), [1, 1]), ((1, 20, 30), [2, 2])),
+        r"a.zarr has 3 dimensions \(1, 20, 30\), which do not fit the axes 'yx'",
+    ),
+    "an OME-Zarr with a scale for other axes": (
+        "a.zarr",
+        lambda path: ome_zarr(path, "yx", ((40, 60), [1, 1, 1])),
+        r"a.zarr has metadata that are not OME-Zarr 0.4 or 0.5 \(multiscales",
+    ),
+    "an OME-Zarr with a scale of zero": (
+        "a.zarr",
+        lambda path: ome_zarr(path, "yx", ((40, 60), [0, 1])),
+        r"a.zarr has the pixel sizes \(0.0, 1.0\); they must be above 0",
+    ),
+    "an OME-Zarr whose levels grow": (
+        "a.zarr",
+        lambda path: ome_zarr(path, "yx", ((40, 60), [1, 1]), ((80, 120), [2, 2])),
+        r"a.zarr is no pyramid: its levels have the shapes \(40, 60\), \(80, 120\)",
+    ),
 }
 
 
@@ -277,6 +316,24 @@ def test_a_picture_of_any_type_and_number_of_channels_is_good_input(
     result = CliRunner().invoke(app, ["segment", "a.zarr", "out.tif"])
     assert result.exit_code == 0, result.output
     assert tifffile.imread("out.tif").max() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--level", "1"], "cells.tif has no level 1; its only one is 0"),
+        (["--channels", "2"], "cells.tif has no channel 2; its only one is 0"),
+        (["--channels", "red"], "--channels 'red' cannot be read"),
+        (["--channels", "0,1,2,3"], "--channels '0,1,2,3' cannot be read"),
+        (["--channels", ""], "--channels '' cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("command", [["segment", "cells.tif", "out.tif"], ["embed", "cells.tif"]])
+def test_a_level_or_channel_that_is_not_there(
+    folder: Path, command: list[str], options: list[str], sentence: str
+) -> None:
+    tifffile.imwrite("cells.tif", GOOD)
+    assert sentence in refused(*command, *options)
 
 
 # Prompts -----------------------------------------------------------------------------------------------

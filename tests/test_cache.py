@@ -441,7 +441,7 @@ def test_a_worker_uses_the_same_cache(encoded: list[Any]) -> None:
     order = Cluster(None, "").order(job, limits, Path("pieces"), "e" * 64)
     assert Path(order.job.cache or "").is_absolute()
     try:
-        assert look_at(order, 0, (0, 0)) is None
+        assert look_at(order, (), (0, 0)) is None
     finally:
         _task.cache_clear()
         _model.cache_clear()

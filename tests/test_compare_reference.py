@@ -42,7 +42,8 @@ def test_speed_ups_are_the_references_time_over_ours_and_memory_is_ours_over_the
     parts = compare.time_parts(ours, reference, runs=1)
     assert {parts.pop(name) for name in list(parts) if name.endswith("speedup")} == {4.0}
     everything = compare.time_everything(ours, reference, runs=1)
-    assert everything == {"everything_speedup": 4.0, "everything_memory_ratio": 0.25}
+    assert everything.pop("everything_memory_ratio") == everything.pop("everything_fp32_memory_ratio") == 0.25
+    assert everything == {"everything_speedup": 4.0, "everything_fp32_speedup": 4.0}
 
 
 def test_masks_are_matched_one_to_one(compare: ModuleType, tmp_path: Path) -> None:
@@ -53,9 +54,11 @@ def test_masks_are_matched_one_to_one(compare: ModuleType, tmp_path: Path) -> No
     np.save(tmp_path / "ours.npy", masks[:2])
     sides = [FakeSide(name, 1.0, masks=tmp_path / f"{name}.npy") for name in ("ours", "reference")]
     assert compare.compare_masks(*sides) == {
-        "matched_mask_iou": pytest.approx((0.75 + 1) / 2),
         "reference_masks": 3,
+        "matched_mask_iou": pytest.approx((0.75 + 1) / 2),
         "our_masks": 2,
+        "matched_mask_iou_fp32": pytest.approx((0.75 + 1) / 2),
+        "our_masks_fp32": 2,
     }
 
 
@@ -99,10 +102,12 @@ def test_our_side_does_what_it_is_told_in_a_process_of_its_own(compare: ModuleTy
     weights, picture = tmp_path / "weights.pth", tmp_path / "picture.npy"
     compare.random_weights(compare.MINI, weights)
     compare.square(256, picture)
-    common = {"threads": 1, "our_batch": 64, "weights": str(weights), "picture": str(picture)}
+    common = {"threads": 1, "weights": str(weights), "picture": str(picture)}
     everything = {"points_per_side": 2, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
     with closing(compare.Side("ours", sys.executable, common | {"everything": everything}, tmp_path)) as ours:
-        answers = [ours.do(what) for what in ("encode", "encode_bf16", "decode_one", "decode_batch", "masks")]
+        answers = [
+            ours.do(what) for what in ("encode", "encode half", "decode_one half", "decode_batch", "masks")
+        ]
     assert all(answer["seconds"] > 0 and answer["peak_mb"] > 10 for answer in answers)
     masks = np.load(answers[-1]["file"])
     assert (masks.dtype, masks.shape[1:]) == (bool, (256, 256))

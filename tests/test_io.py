@@ -269,6 +269,59 @@ def test_a_scale_of_the_whole_pyramid_counts_too(tmp_path: Path) -> None:
     assert open_image(path).scale == (1, 0.75)
 
 
+def test_a_picture_seen_from_a_coarser_level_lies_where_its_file_says(tmp_path: Path) -> None:
+    path = write_ome_zarr(tmp_path / "cells.ome.zarr", "0.5", [RAMP, RAMP[::2, ::2]], "yx", [0.5, 0.25])
+    group = zarr.open_group(path)
+    ome = dict(group.attrs["ome"])
+    for level, start in zip(ome["multiscales"][0]["datasets"], ([1, 2], [3, 4]), strict=True):
+        level["coordinateTransformations"].append({"type": "translation", "translation": start})
+    ome["multiscales"][0]["coordinateTransformations"] = [{"type": "scale", "scale": [10, 100]}]
+    group.attrs["ome"] = ome
+    assert open_image(path).translation == (10, 200)
+    coarse = open_image(path, level=1)
+    assert (coarse.shape, coarse.scale, coarse.translation) == ((10, 15), (10, 50), (30, 400))
+    np.testing.assert_array_equal(coarse.plane(), RAMP[::2, ::2])
+
+
+@pytest.mark.parametrize(
+    ("full", "coarse", "step"), [((40, 60), (20, 30), 2), ((41, 61), (21, 31), 2), ((41, 61), (13, 20), 3)]
+)
+def test_where_no_file_says_it_a_pixel_of_a_level_is_a_block(
+    full: tuple[int, int], coarse: tuple[int, int], step: int
+) -> None:
+    image = open_image([np.zeros(full), np.zeros(coarse)], level=1)
+    assert (image.scale, image.translation) == ((step, step), ((step - 1) / 2,) * 2)
+
+
+def test_chosen_channels_are_seen_in_their_order() -> None:
+    full = np.stack([RAMP, RAMP + 1, RAMP + 2])
+    image = open_image(full, axes="cyx", channels=(2, 0))
+    assert image.channel_count == 2
+    np.testing.assert_array_equal(image.plane(), np.stack([RAMP + 2, RAMP], axis=-1))
+    part = image.plane(region=(slice(3, 5), slice(7, 8)))
+    np.testing.assert_array_equal(part, np.stack([RAMP + 2, RAMP], axis=-1)[3:5, 7:8])
+    np.testing.assert_array_equal(image.plane(c=1), RAMP + 1)
+    assert open_image(RAMP, channels=(0,)).plane().shape == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"level": 2}, "no level 2; they go from 0 to 1"),
+        ({"level": -1}, "no level -1"),
+        ({"channels": (3,)}, "no channel 3; they go from 0 to 2"),
+        ({"channels": (0, 0)}, "name one twice"),
+    ],
+)
+def test_a_level_or_channel_that_does_not_exist_is_named(options: dict[str, Any], sentence: str) -> None:
+    levels = [np.zeros((3, 20, 30)), np.zeros((3, 10, 15))]
+    with pytest.raises(InputError, match=sentence):
+        open_image(levels, axes="cyx", **options)
+    (name,) = options
+    with pytest.raises(InputError, match="its only one is 0"):
+        open_image(RAMP, **{name: 1 if name == "level" else (1,)})
+
+
 @pytest.mark.parametrize(
     ("shape", "axes"),
     [
@@ -401,6 +454,16 @@ def test_labels_of_an_ome_zarr_picture_say_where_it_is(tmp_path: Path) -> None:
     group = zarr.open_group(tmp_path / "out.ome.zarr", mode="r")
     named = ImageLabel.from_zarr(group).ome_attributes.image_label.source.image
     assert (tmp_path / "out.ome.zarr" / named).resolve() == picture.path
+
+
+@pytest.mark.parametrize(("kind", "shifts"), [(np.int32, (0, 0)), (np.float32, (0.25, 0.125))])
+def test_outputs_lie_where_the_picture_lies(tmp_path: Path, kind: type, shifts: tuple[float, float]) -> None:
+    like = Image((np.zeros((600, 500)),), "yx", scale=(0.5, 0.25), translation=(7, -3))
+    pyramid = Pyramid.create(tmp_path / "out.ome.zarr", like, kind)
+    image = open_image(tmp_path / "out.ome.zarr")
+    assert (len(pyramid.levels), image.scale, image.translation) == (2, (0.5, 0.25), (7, -3))
+    # Of labels the first pixel of four stays; a map's pixel stands for all four.
+    assert image.at_level(1).translation == (7 + shifts[0], -3 + shifts[1])
 
 
 @pytest.mark.parametrize(("largest", "dtype"), [(65_535, "uint16"), (65_536, "uint32")])

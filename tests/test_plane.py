@@ -99,7 +99,7 @@ def test_a_worker_looks_at_the_same_slices() -> None:
     limits = look_over(open_image("in.tif")).limits
     order = Cluster(None, "").order(Job("in.tif", "out.zarr", plane="yz"), limits, Path("pieces"), "0" * 64)
     try:
-        assert look_at(order, 8, (0, 0)) is None
+        assert look_at(order, (8,), (0, 0)) is None
     finally:
         _task.cache_clear()
         _model.cache_clear()

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from napari_samscape import InputError, Prompts, embed, load_model, predict
+from napari_samscape.cli.app import app
 from napari_samscape.sample_files import sample_path
+from napari_samscape.scaling.batch import run
+from napari_samscape.scaling.job import Job
 
 SAMPLE = sample_path("nuclei")
 
@@ -47,3 +51,19 @@ def test_the_precision_is_really_another(nano, pixels) -> None:
 def test_another_precision_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="no precision 'half'; there are float32 and bfloat16"):
         load_model("nano", precision="half")
+
+
+def test_a_jobs_precision_is_a_setting_of_its_labels(tmp_path, pixels) -> None:
+    Image.fromarray(pixels[:128, :128]).save(tmp_path / "cells.png")
+    job = Job(str(tmp_path / "cells.png"), str(tmp_path / "cells.tif"), precision="bfloat16")
+    assert job.settings["precision"] == "bfloat16"
+    assert run(job).objects > 0
+
+
+def test_the_command_line_refuses_another_precision(tmp_path, pixels) -> None:
+    Image.fromarray(pixels[:32, :32]).save(tmp_path / "cells.png")
+    command = ["segment", str(tmp_path / "cells.png"), str(tmp_path / "cells.tif"), "--precision", "half"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 2
+    assert "no precision 'half'" in done.output
+    assert not (tmp_path / "cells.tif").exists()

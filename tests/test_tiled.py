@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,33 @@ def test_each_plane_of_a_stack_is_tiled_and_ids_go_on() -> None:
 def test_the_channels_are_seen_in_every_tile() -> None:
     pixels = np.stack([scattered((60, 70)), spots((10, 10), shape=(60, 70)) * 10], axis=-1)
     assert_same_partition(segment(pixels, model=MODEL, tiles=SMALL), segment(pixels, model=MODEL))
+
+
+def test_a_level_and_channels_are_looked_at_as_if_there_were_no_others() -> None:
+    fine = np.stack([np.zeros((120, 140), np.uint16), 10 * scattered((60, 70)).repeat(2, 0).repeat(2, 1)])
+    group = zarr.open_group("in.zarr", mode="w", attributes={"ome": two_levels("cyx")})
+    for name, level in (("0", fine), ("1", fine[:, ::2, ::2])):
+        group.create_array(name, data=level)
+    chosen = Job("in.zarr", "out.ome.zarr", level=1, channels=(1,), tile=SMALL.tile, halo=SMALL.halo)
+    assert run(chosen).shape == (60, 70)
+    found = open_image("out.ome.zarr")
+    assert (found.scale, found.plane().max() > 5) == ((2, 2), True)
+    assert_same_partition(found.plane(), segment(fine[1, ::2, ::2], model=MODEL))
+    assert Job.from_json(json.loads(json.dumps(chosen.to_json()))).open().channels == (1,)
+    for other in ({"level": 0}, {"channels": (0,)}):
+        with pytest.raises(InputError, match=f"another {next(iter(other))}"):
+            run(replace(chosen, **other))
+
+
+def two_levels(axes: str) -> dict[str, Any]:
+    """Attributes of an OME-Zarr image of two levels."""
+    named = [{"name": axis, "type": {"c": "channel"}.get(axis, "space")} for axis in axes]
+    datasets = []
+    for number in range(2):
+        scale = [1.0 if axis == "c" else 2.0**number for axis in axes]
+        transforms = [{"type": "scale", "scale": scale}]
+        datasets.append({"path": str(number), "coordinateTransformations": transforms})
+    return {"version": "0.5", "multiscales": [{"axes": named, "datasets": datasets}]}
 
 
 def test_intensity_limits_are_the_whole_pictures() -> None:

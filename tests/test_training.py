@@ -20,7 +20,15 @@ from napari_samscape.model.nano import OFFSET_UNIT
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from napari_samscape.model.sam import build_nano
 from napari_samscape.model.weights import load_model
-from napari_samscape.training.data import Crop, cut, make_picture, object_boxes, random_crop, read_source
+from napari_samscape.training.data import (
+    Crop,
+    chances_by_kind,
+    cut,
+    make_picture,
+    object_boxes,
+    random_crop,
+    read_source,
+)
 from napari_samscape.training.loss import Targets, dense_loss, mask_losses, pixel_weights, true_iou
 from napari_samscape.training.prompts import ask, collate, correction, first_prompt, interior_depth
 from napari_samscape.training.synthetic import synthetic_picture
@@ -90,6 +98,12 @@ class TestData:
         first, again = (random_crop(picture, 64, 512, np.random.default_rng(3)) for _ in range(2))
         assert (first.labels > 0).any()
         assert np.array_equal(first.labels, again.labels)
+
+    def test_a_kind_of_pictures_is_drawn_by_the_square_root_of_its_number(self, discs) -> None:
+        common = make_picture(*discs, "common")
+        rare = make_picture(discs[0][:-1], discs[1][:-1], "rare")
+        chances = chances_by_kind([common, common, rare, common, common])
+        assert chances == pytest.approx([1 / 6, 1 / 6, 1 / 3, 1 / 6, 1 / 6])
 
     def test_synthetic_scenes_repeat_with_the_seed_and_differ_between_seeds(self) -> None:
         one, same, other = synthetic_picture(1, 128), synthetic_picture(1, 128), synthetic_picture(2, 128)

@@ -2,7 +2,7 @@
 
     python training/fit_opinion.py WEIGHTS OUT
 
-Six numbers (`napari_samscape.model.nano.Opinion`) are fitted to clicks on pictures to train on, asked as
+Six numbers (`napari_samscape.model.opinion.Opinion`) are fitted to clicks on pictures to train on, asked as
 users ask: what is small is looked at closer. Every data set counts alike. What is printed was fitted on other
 pictures than it is measured on.
 """

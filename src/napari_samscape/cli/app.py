@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.allocation import keep_freed_memory
 
 BAD_INPUT = 2
 NOT_ALL = 1  # something could not be read; the rest is there
@@ -56,12 +57,31 @@ ObjectSize = Annotated[
     int | None,
     typer.Option(help="Longest side of usual objects; the halo follows from it.", rich_help_panel=TILES),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="float32|bfloat16",
+        help="Of the model's products; bfloat16 is faster on processors that have it; masks hardly differ.",
+    ),
+]
 Plane = Annotated[
     str,
     typer.Option(
         metavar="xy|xz|yz",
         help="Which slices of a volume are looked at; labels have the picture's axes.",
         rich_help_panel=STACKS,
+    ),
+]
+Level = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="Of a pyramid, the level to look at; 0 is the finest.", rich_help_panel=TILES
+    ),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C,…", help="Which channels are red, green and blue, from 0 on. [default: the first three]"
     ),
 ]
 Workers = Annotated[
@@ -86,6 +106,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 
 def main() -> None:
     """Entry point of the command `samscape`."""
+    keep_freed_memory()
     app()
 
 
@@ -106,6 +127,20 @@ def samscape(
     Exit codes: 0 fine, 2 bad input (one sentence on standard error says which), 1 anything unexpected, or a
     part of a picture that could not be read.
     """
+
+
+def read_channels(text: str | None) -> tuple[int, ...]:
+    """Read the text of ``--channels``; none where it is left out.
+
+    Raises
+    ------
+    InputError
+        If it is not one to three whole numbers.
+    """
+    parts = [] if text is None else text.split(",")
+    if text is not None and not (len(parts) <= 3 and all(part.strip().isdecimal() for part in parts)):
+        raise InputError(f'--channels \'{text}\' cannot be read; it should look like "2" or "2,0,1".')
+    return tuple(map(int, parts))
 
 
 def say_what_failed(sentences: Sequence[str]) -> None:

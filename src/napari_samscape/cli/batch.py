@@ -11,17 +11,21 @@ import typer
 from napari_samscape.cli.app import (
     AsJson,
     CacheFolder,
+    Channels,
     Device,
     Halo,
+    Level,
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Scheduler,
     Tile,
     Workers,
     app,
     print_json,
     progress_bar,
+    read_channels,
     say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
@@ -74,9 +78,12 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     halo: Halo = None,
     object_size: ObjectSize = None,
     plane: Plane = "xy",
+    level: Level = 0,
+    channels: Channels = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -114,7 +121,10 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "options": options,
         "link": link,
         "plane": plane,
+        "level": level,
+        "channels": read_channels(channels),
         "cache": cache,
+        "precision": precision,
     }
     found = find_pictures(pictures, out)
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

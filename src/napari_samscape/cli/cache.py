@@ -11,15 +11,19 @@ import typer
 
 from napari_samscape.cli.app import (
     AsJson,
+    Channels,
     Device,
     Halo,
+    Level,
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Tile,
     app,
     print_json,
     progress_bar,
+    read_channels,
     say_what_failed,
 )
 from napari_samscape.errors import InputError
@@ -47,6 +51,9 @@ def embed(  # noqa: PLR0913  (a command's options are its parameters)
     halo: Halo = None,
     object_size: ObjectSize = None,
     plane: Plane = "xy",
+    level: Level = 0,
+    channels: Channels = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Run the image encoder on a picture, tile by tile, and keep what it gives.
@@ -59,14 +66,16 @@ def embed(  # noqa: PLR0913  (a command's options are its parameters)
 
         samscape segment slide.ome.zarr cells.ome.zarr --model vit_b --cache embeddings
     """
+    from napari_samscape.io import open_image
     from napari_samscape.model.weights import choose_device, load_model
     from napari_samscape.scaling.ahead import embed_ahead
     from napari_samscape.scaling.tiles import TileOptions
 
     tiles = TileOptions(tile, halo, object_size)
+    picture = open_image(image, level=level, channels=read_channels(channels))
     with progress_bar() as progress:
-        loaded = load_model(model, choose_device(device))
-        done = embed_ahead(image, model=loaded, cache=folder, tiles=tiles, plane=plane, progress=progress)
+        loaded = load_model(model, choose_device(device), precision)
+        done = embed_ahead(picture, model=loaded, cache=folder, tiles=tiles, plane=plane, progress=progress)
     if as_json:
         print_json(done.to_json())
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_samscape.cli.app import AsJson, Device, Model, app, print_json, progress_bar
+from napari_samscape.cli.app import AsJson, Device, Model, Precision, app, print_json, progress_bar
 
 if TYPE_CHECKING:
     from napari_samscape.evaluation.methods import EdgeMethod, Method
@@ -45,6 +45,7 @@ def evaluate(  # noqa: PLR0913  (a command's options are its parameters)
     thresholds: Annotated[int, typer.Option(min=1, help="Cuts of an edge map; BSDS500 has 99.")] = 99,
     baseline: Annotated[bool, typer.Option(help="Measure what takes no learning, too.")] = True,
     device: Device = "auto",
+    precision: Precision = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on pictures whose objects are known.
@@ -72,7 +73,7 @@ def evaluate(  # noqa: PLR0913  (a command's options are its parameters)
     from napari_samscape.model.weights import load_model
 
     dataset = open_dataset(data).first(limit)
-    method = ModelMethod(load_model(model, device), str(view))
+    method = ModelMethod(load_model(model, device, precision), str(view))
     methods = [method, *(_baselines(protocol) if baseline else ())]
     rows = []
     with progress_bar() as progress:

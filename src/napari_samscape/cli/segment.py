@@ -10,17 +10,21 @@ import typer
 from napari_samscape.cli.app import (
     AsJson,
     CacheFolder,
+    Channels,
     Device,
     Halo,
+    Level,
     Model,
     ObjectSize,
     Plane,
+    Precision,
     Scheduler,
     Tile,
     Workers,
     app,
     print_json,
     progress_bar,
+    read_channels,
     say_what_failed,
 )
 from napari_samscape.cli.options import takes_options
@@ -131,9 +135,12 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     halo: Halo = None,
     object_size: ObjectSize = None,
     plane: Plane = "xy",
+    level: Level = 0,
+    channels: Channels = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     cache: CacheFolder = None,
+    precision: Precision = "float32",
     as_json: AsJson = False,
     *,
     options: dict[str, Any],
@@ -163,6 +170,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     A whole slide, in tiles, with cells of about 60 pixels:
 
         samscape segment slide.ome.zarr cells.ome.zarr --object-size 60
+
+    Nuclei in the third channel of it, in pixels four times as large:
+
+        samscape segment slide.ome.zarr nuclei.ome.zarr --channels 2 --level 2
 
     A volume, or a time series, whose objects have one id in all slices (each of --link-... implies --link):
 
@@ -206,7 +217,10 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         options=options,
         link=link,
         plane=plane,
+        level=level,
+        channels=read_channels(channels),
         cache=cache,
+        precision=precision,
         table=table,
     )
     with connected(workers, scheduler) as cluster, progress_bar() as progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -44,11 +44,18 @@ class Image:
         Where it lies on disk.
     url : str or None
         Where it lies elsewhere.
+    translation : tuple of float
+        Where pixel 0 of level 0 lies along each axis, in ``units``; zeros where unknown.
+    placed : tuple of pairs
+        Scale and translation of each level, where the file states them.
+    channels : tuple of int
+        Which channels are read, in this order; all of them where empty.
 
     Raises
     ------
     InputError
-        If the axes do not fit the array, an axis is empty, or the pixels are not numbers.
+        If the axes do not fit the arrays, an axis is empty, levels grow, the pixels are not numbers, or their
+        sizes are not positive ones.
     """
 
     levels: tuple[Any, ...]
@@ -58,11 +65,16 @@ class Image:
     name: str = "image"
     path: Path | None = None
     url: str | None = None
+    translation: tuple[float, ...] = ()
+    placed: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
+    channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_axes(self)
         object.__setattr__(self, "scale", self.scale or (1.0,) * len(self.axes))
+        object.__setattr__(self, "translation", self.translation or (0.0,) * len(self.axes))
         object.__setattr__(self, "units", self.units or (None,) * len(self.axes))
+        _check_scale(self)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{axis}={size}" for axis, size in self.sizes.items())
@@ -121,6 +133,62 @@ class Image:
         """Units along ``label_axes``."""
         return tuple(self.units[self.axes.index(axis)] for axis in self.label_axes)
 
+    @property
+    def label_translation(self) -> tuple[float, ...]:
+        """Where pixel 0 lies along ``label_axes``."""
+        return tuple(self.translation[self.axes.index(axis)] for axis in self.label_axes)
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels are read; 1 without that axis."""
+        return len(self.channels) or self.sizes.get("c", 1)
+
+    def of_channels(self, channels: Sequence[int]) -> Image:
+        """See only some channels, in the order given, which is red, green, blue for up to three.
+
+        Raises
+        ------
+        InputError
+            If there is no such channel, or it is named twice.
+        """
+        count = self.sizes.get("c", 1)
+        for channel in channels:
+            if not 0 <= channel < count:
+                there = f"they go from 0 to {count - 1}" if count > 1 else "its only one is 0"
+                raise InputError(f"{self} has no channel {channel}; {there}.")
+        if len(set(channels)) < len(channels):
+            raise InputError(f"The channels {tuple(channels)} name one twice.")
+        return replace(self, channels=tuple(channels)) if "c" in self.axes else self
+
+    def at_level(self, level: int) -> Image:
+        """See the picture from a coarser level on, with that level's pixel sizes.
+
+        Raises
+        ------
+        InputError
+            If there is no such level.
+        """
+        if not 0 <= level < len(self.levels):
+            there = (
+                f"they go from 0 to {len(self.levels) - 1}" if len(self.levels) > 1 else "its only one is 0"
+            )
+            raise InputError(f"{self} has no level {level}; {there}.")
+        if level == 0:
+            return self
+        placed = self.placed[level:]
+        scale, translation = placed[0] if placed else self._shrunk(self.levels[level].shape)
+        return replace(self, levels=self.levels[level:], scale=scale, translation=translation, placed=placed)
+
+    def _shrunk(self, shape: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Scale and translation of a level of this shape, if each of its pixels stands for a block."""
+        steps = []
+        for size, coarse in zip(self.shape, shape, strict=True):
+            whole = round(size / coarse)
+            steps.append(whole if coarse in (size // whole, -(-size // whole)) else size / coarse)
+        scale = tuple(one * step for one, step in zip(self.scale, steps, strict=True))
+        moved = zip(self.translation, self.scale, steps, strict=True)
+        return scale, tuple(start + one * (step - 1) / 2 for start, one, step in moved)
+
     def sliced(self, plane: str = "xy") -> Image:
         """See a volume as slices of another plane, which the view calls z, y and x; nothing is read.
 
@@ -168,7 +236,7 @@ class Image:
         t, z : int
             Which time point and slice; 0 for pictures without that axis.
         c : int, optional
-            Which channel; all of them where left out.
+            Which channel; all that the picture has, or is seen with, where left out.
         level : int
             0 is full resolution. ``z`` and ``t`` count that level's own planes.
         region : tuple of slice
@@ -184,6 +252,9 @@ class Image:
         InputError
             If there is no such plane; `DamagedError`, if the file turns out to be truncated or damaged there.
         """
+        if c is None and self.channels:
+            each = (self.plane(t, z, one, level=level, region=region) for one in self.channels)
+            return np.stack(list(each), axis=-1)
         array = self.levels[level]
         wanted = {"t": t, "z": z} | ({} if c is None else {"c": c})
         for axis, position in wanted.items():
@@ -228,8 +299,25 @@ def _check_axes(image: Image) -> None:
             raise InputError(f"{image} is empty: its shape is {shape}.")
         if kind not in "biuf":
             raise InputError(f"{image} holds {np.dtype(array.dtype)} values, which are no intensities.")
+    sizes = [array.shape for array in image.levels]
+    if any(
+        b > a
+        for finer, coarser in zip(sizes, sizes[1:], strict=False)
+        for a, b in zip(finer, coarser, strict=True)
+    ):
+        raise InputError(f"{image} is no pyramid: its levels have the shapes {', '.join(map(str, sizes))}.")
     unique = len(set(image.axes)) == len(image.axes)
     if not unique or not set("yx") <= set(image.axes) <= set(AXES):
         raise InputError(
             f"{image} has the axes '{image.axes}'; they must be y and x, and at most one each of t, c and z."
         )
+
+
+def _check_scale(image: Image) -> None:
+    for name, values in (("pixel sizes", image.scale), ("translations", image.translation)):
+        if len(values) != len(image.axes) or not np.isfinite(values).all():
+            raise InputError(
+                f"{image} has the {name} {values}; they must be a number for each of '{image.axes}'."
+            )
+    if min(image.scale) <= 0:
+        raise InputError(f"{image} has the pixel sizes {image.scale}; they must be above 0.")

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ome_zarr_models.v04.image as ome04
 import ome_zarr_models.v04.plate as plate04
 import ome_zarr_models.v04.well_types as well04
@@ -69,12 +70,17 @@ def _open_ome_zarr(path: Path | str, group: zarr.Group) -> Image:
         raise InputError(f"{path} is a damaged OME-Zarr image: the array {error} is missing.") from error
     if not all(isinstance(level, zarr.Array) for level in levels):
         raise InputError(f"{path} is a damaged OME-Zarr image: a level is no array.")
-    overall = _scale_of(multiscale.coordinateTransformations, len(multiscale.axes))
-    own = _scale_of(multiscale.datasets[0].coordinateTransformations, len(multiscale.axes))
+    axes = "".join(str(axis.name).lower()[:1] for axis in multiscale.axes)
+    placed = tuple(
+        _placed(level.coordinateTransformations, multiscale.coordinateTransformations, len(axes))
+        for level in multiscale.datasets
+    )
     return Image(
         levels,
-        "".join(str(axis.name).lower()[:1] for axis in multiscale.axes),
-        scale=tuple(a * b for a, b in zip(overall, own, strict=True)),
+        axes,
+        scale=placed[0][0],
+        translation=placed[0][1],
+        placed=placed,
         units=tuple(None if axis.unit is None else str(axis.unit) for axis in multiscale.axes),
         name=name_of(path),
         **place_of(path),
@@ -85,12 +91,16 @@ def _inside(path: Path | str) -> list[str]:
     return sorted(child.name for child in path.iterdir() if child.is_dir()) if isinstance(path, Path) else []
 
 
-def _scale_of(transforms: Any, ndim: int) -> list[float]:
-    """The factors of the scale transform, ones where there is none in the metadata themselves."""
-    for transform in transforms or ():
+def _placed(own: Any, overall: Any, ndim: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Scale and translation of a level: first its own transforms, then those of all levels."""
+    scale, translation = np.ones(ndim), np.zeros(ndim)
+    for transform in (*(own or ()), *(overall or ())):
+        # Those whose numbers lie in a file of their own are rare, and not read.
         if transform.type == "scale" and getattr(transform, "scale", None):
-            return [float(factor) for factor in transform.scale]
-    return [1.0] * ndim
+            scale, translation = scale * transform.scale, translation * transform.scale
+        elif transform.type == "translation" and getattr(transform, "translation", None):
+            translation = translation + transform.translation
+    return tuple(scale.tolist()), tuple(translation.tolist())
 
 
 # Plates ------------------------------------------------------------------------------------------------

@@ -129,10 +129,14 @@ def _metadata(path: Path, like: Image, steps: list[int], are_labels: bool) -> di
     for level, step in enumerate(steps):
         shrunk = [step if axis in "yx" else 1 for axis in axes]
         scale = [size * by for size, by in zip(like.label_scale, shrunk, strict=True)]
-        # The middle of the pixels that one stands for.
-        shift = [size * (by - 1) / 2 for size, by in zip(like.label_scale, shrunk, strict=True)]
-        moved = None if are_labels or step == 1 else shift
-        datasets.append(Dataset.build(path=str(level), scale=scale, translation=moved))
+        # The middle of the pixels that one stands for; of labels, one of them.
+        shift = [
+            size * (by - 1) / 2 * (not are_labels) for size, by in zip(like.label_scale, shrunk, strict=True)
+        ]
+        moved = [start + by for start, by in zip(like.label_translation, shift, strict=True)]
+        datasets.append(
+            Dataset.build(path=str(level), scale=scale, translation=moved if any(moved) else None)
+        )
     multiscale = Multiscale(
         axes=[
             Axis(name=axis, type="time" if axis == "t" else "space", unit=unit)

@@ -39,7 +39,13 @@ SIGNS_OF_DAMAGE = ("invalid page offset", "corrupted file")
 _pillow_lock = threading.Lock()
 
 
-def open_image(source: str | os.PathLike[str] | ArrayLike | Image, *, axes: str | None = None) -> Image:
+def open_image(
+    source: str | os.PathLike[str] | ArrayLike | Image,
+    *,
+    axes: str | None = None,
+    level: int = 0,
+    channels: Sequence[int] = (),
+) -> Image:
     """Open a picture without reading it, wherever its format allows that.
 
     Parameters
@@ -52,6 +58,10 @@ def open_image(source: str | os.PathLike[str] | ArrayLike | Image, *, axes: str 
         One letter of "tczyx" per dimension, for sources that do not name theirs. Where left out: two
         dimensions are yx; a last one of at most five, smaller than all others, is c; what is left are
         z, then t before it, then c before that.
+    level : int
+        From which level of a pyramid on to see it; 0 is full resolution.
+    channels : sequence of int
+        Which channels to see, in this order; all where left out.
 
     Returns
     -------
@@ -61,15 +71,20 @@ def open_image(source: str | os.PathLike[str] | ArrayLike | Image, *, axes: str 
     Raises
     ------
     InputError
-        If it is missing, unreadable, no image, damaged, empty, or has unusable dimensions.
+        If it is missing, unreadable, no image, damaged, empty, or has unusable dimensions; or if there is no
+        such level or channel.
 
     Examples
     --------
     >>> open_image(np.zeros((7, 64, 65), np.uint16)).sizes
     {'z': 7, 'y': 64, 'x': 65}
     """
-    if isinstance(source, Image):
-        return source
+    image = source if isinstance(source, Image) else _open(source, axes)
+    image = image.at_level(level)
+    return image.of_channels(channels) if channels else image
+
+
+def _open(source: Any, axes: str | None) -> Image:
     if isinstance(source, str) and is_url(source):
         return _open_url(source, axes)
     if isinstance(source, (str, os.PathLike)):
@@ -246,7 +261,7 @@ def _tiff_scale(file: tifffile.TiffFile) -> tuple[dict[str, float], dict[str, st
             axis: f"PhysicalSize{axis.upper()}" for axis in "zyx" if f"PhysicalSize{axis.upper()}" in pixels
         }
         return (
-            {axis: float(pixels[key]) for axis, key in keys.items()},
+            {axis: float(pixels[key]) for axis, key in keys.items() if float(pixels[key]) > 0},
             {axis: _unit(str(pixels.get(f"{key}Unit", "µm"))) for axis, key in keys.items()},
         )
     if file.is_imagej and file.imagej_metadata:

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from napari_samscape.model.config import DecoderConfig, Shapes, count
 from napari_samscape.model.layers import LayerNorm2d, MLPBlock
 from napari_samscape.model.mask_decoder import Attention, MaskDecoder
+from napari_samscape.model.opinion import Opinion, agreement, expected_iou
 from napari_samscape.model.prompt_encoder import (
     BACKGROUND,
     BOX_START,
@@ -307,6 +308,8 @@ def make_local(attention: Attention) -> None:
 class NanoMaskDecoder(MaskDecoder):
     """SAM's decoder with eightfold upscaling that takes in finer features of image and prompt."""
 
+    judges_first = False  # see `estimate`
+
     def __init__(self, config: NanoConfig) -> None:
         self.fine = config.fine
         super().__init__(config.decoder, mask_width=config.fine[2])
@@ -334,15 +337,25 @@ class NanoMaskDecoder(MaskDecoder):
             nn.init.zeros_(up[name].weight)  # type: ignore[arg-type]
         return up
 
-    def upscale(self, image: Tensor, skips: tuple[Tensor, ...], fine: tuple[Tensor, ...]) -> Tensor:
-        """``(b, width, h, w)`` to ``(b, c, 8h, 8w)``."""
+    def upscale(
+        self, image: Tensor, grid: tuple[int, int], skips: tuple[Tensor, ...], fine: tuple[Tensor, ...]
+    ) -> Tensor:
+        """``(b, h*w, width)`` to ``(b, 8h * 8w, c)``, row by row."""
+        image = image.to(skips[0].dtype).transpose(1, 2).unflatten(2, grid)  # channels-last
         up: nn.ModuleDict = self.output_upscaling  # type: ignore[assignment]
         x8 = F.gelu(up["norm8"](up["to8"](image) + skips[0] + fine[0]))
         x8 = x8 + F.gelu(up["mix8"](x8))
         x8 = x8 + up["more8"](F.gelu(x8))
         x4 = F.gelu(up["norm4"](up["to4"](x8) + skips[1] + fine[1]))
         x4 = x4 + up["mix4"](x4)
-        return up["to2"](x4).add_(skips[2]).relu_()  # in place: this is the largest map of all
+        x2 = up["to2"](x4).add_(skips[2]).relu_()  # in place: this is the largest map of all
+        # Pixels first: so the gradient comes back channels-last as well, and what lies below stays fast.
+        return x2.flatten(2).transpose(1, 2)
+
+    def arrange(self, values: Tensor, grid: tuple[int, int]) -> Tensor:
+        """``(b, 8h * 8w, n)`` to ``(b, n, 8h, 8w)``."""
+        h, w = grid
+        return values.transpose(1, 2).contiguous().unflatten(2, (8 * h, 8 * w))
 
     def estimate(self, iou: Tensor, logits: Tensor) -> Tensor:
         """Correct what the masks themselves say about their IoU by the head's output, in logits.
@@ -358,34 +371,3 @@ class NanoMaskDecoder(MaskDecoder):
             agreed = torch.logit(agreement(logits[:, alone:]), eps=1e-3)
             estimates.append(self.opinion(torch.stack([sure[:, alone:], iou[:, alone:], agreed], dim=-1)))
         return torch.cat(estimates, dim=1).sigmoid()
-
-
-class Opinion(nn.Module):
-    """What to make of three signs of each of the three masks' quality; fitted after all else was trained."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor([1.0, 1.0, 0.0]))
-        self.bias = nn.Parameter(torch.zeros(3))
-
-    def forward(self, signs: Tensor) -> Tensor:
-        """From own certainty, IoU head and agreement, all in logits, ``(b, 3, 3)``: the IoU's, ``(b, 3)``."""
-        return signs @ self.weight + self.bias
-
-
-def agreement(logits: Tensor) -> Tensor:
-    """Mean IoU of each of n masks ``(b, n, h, w)`` with the others, pixels counted by their chances."""
-    chances = logits[..., ::2, ::2].float().sigmoid().flatten(2)
-    both = chances @ chances.transpose(1, 2)
-    size = chances.sum(2)
-    iou = both / (size.unsqueeze(1) + size.unsqueeze(2) - both).clamp(min=1)
-    own = torch.eye(iou.shape[1], dtype=torch.bool, device=iou.device)
-    return iou.masked_fill(own, 0).sum(2) / (iou.shape[1] - 1)
-
-
-def expected_iou(logits: Tensor) -> Tensor:
-    """IoU of masks ``(b, n, h, w)`` with an object whose pixels have these logits as chances: ``(b, n)``."""
-    coarse = logits[..., ::2, ::2].float()
-    chances, inside = coarse.sigmoid(), coarse > 0
-    both = (chances * inside).sum((2, 3))
-    return both / (inside.sum((2, 3)) + chances.sum((2, 3)) - both).clamp(min=1)

@@ -6,6 +6,7 @@ Points are (x, y) in pixels of the shown picture.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(mask_channels, width, 1),
         )
         self.no_mask_embed = nn.Embedding(1, width)
+        self._whole: tuple[Any, Tensor] | None = None  # positions of the grid that was last asked for
 
     def mask_prompt_size(self, grid: tuple[int, int]) -> tuple[int, int]:
         """(h, w) that a mask prompt has for an embedding of ``grid`` cells."""
@@ -82,6 +84,17 @@ class PromptEncoder(nn.Module):
         -------
         Tensor, shape (1 or b, width, h, w)
         """
+        if origin is not None:
+            return self._encoded_cells(grid, origin)
+        matrix: Tensor = self.pe_layer.positional_encoding_gaussian_matrix  # type: ignore[assignment]
+        # The same for every prompt; but what inference has made, training may not use.
+        version = 0 if matrix.is_inference() else matrix._version
+        key = (grid, matrix.device, matrix.data_ptr(), version, torch.is_inference_mode_enabled())
+        if self._whole is None or self._whole[0] != key:
+            self._whole = (key, self._encoded_cells(grid, None))
+        return self._whole[1]
+
+    def _encoded_cells(self, grid: tuple[int, int], origin: Tensor | None) -> Tensor:
         device = self.no_mask_embed.weight.device
         y = torch.arange(grid[0], device=device) + 0.5
         x = torch.arange(grid[1], device=device) + 0.5

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 SINGLE = slice(0, 1)  # the mask for an unambiguous prompt
 MULTI = slice(1, 4)  # the three masks for an ambiguous one
+BYTES_AT_ONCE = 16 * 2**20  # of image tokens of all prompts decoded together on a CPU, for its cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,11 @@ class PromptTensors:
     labels: Tensor  # (b, n)
     boxes: Tensor | None = None  # (b, 4)
     masks: Tensor | None = None  # (b, 1, h, w) logits
+
+    def __getitem__(self, some: slice | list[int]) -> PromptTensors:
+        """Some of the prompts."""
+        boxes, masks = (None if given is None else given[some] for given in (self.boxes, self.masks))
+        return PromptTensors(self.points[some], self.labels[some], boxes, masks)
 
 
 #: Gives what an encoder makes of a picture (y, x, 3) of uint8: as it was kept, or by calling it.
@@ -124,7 +131,8 @@ class Sam(nn.Module):
         """Where products have the model's precision; float32 leaves everything as it is."""
         if self.precision == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+        # Every weight is used once, so none is kept in half precision: that would be half the model again.
+        return torch.autocast(self.device.type, self.precision, cache_enabled=False)
 
     def _result(self, tensor: Tensor) -> Tensor:
         """In float32, unless the caller asked for another precision by a context of its own."""
@@ -155,6 +163,37 @@ class Sam(nn.Module):
             return decode_in_windows(self.decode_whole, encoded, prompt, which)
         return self.decode_whole(encoded, prompt, which)
 
+    def decode_above(
+        self, encoded: Encoded, prompt: PromptTensors, least: float, which: slice = MULTI
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `decode`, but only the masks whose predicted IoU is above ``least``.
+
+        Where the IoU is known before the mask is drawn, the others are not drawn at all.
+
+        Returns
+        -------
+        rows : Tensor of int, shape (k,)
+            Which of the b * n masks.
+        logits : Tensor, shape (k, h, w)
+        iou : Tensor, shape (k,)
+        """
+        if not self.mask_decoder.judges_first:
+            return masks_above(*self.decode(encoded, prompt, which), least)
+        rows, logits, ious, seen = [], [], [], 0
+        for seen_by, some, _ in self._portions(encoded, prompt):
+            attended = self._attend(seen_by, some)
+            iou = attended.iou[:, which]
+            good = iou > least
+            hit = good.any(1)
+            if bool(hit.any()):
+                logits.append(self._draw(attended.only(hit), which)[good[hit]])
+            rows.append(good.flatten().nonzero()[:, 0] + seen)
+            ious.append(iou[good])
+            seen += iou.numel()
+        h, w = (4 * side for side in encoded.features.shape[2:])
+        none = encoded.features.new_zeros(0, h, w)
+        return torch.cat(rows), torch.cat(logits) if logits else none, torch.cat(ious)
+
     def decode_whole(
         self, encoded: Encoded, prompt: PromptTensors, which: slice = MULTI, origin: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -163,15 +202,71 @@ class Sam(nn.Module):
         ``origin``, shape (b, 2), is (x, y) in cells where each embedding starts inside a larger one: in a
         window, and in training, which is done on crops.
         """
+        done = []
+        for seen_by, some, start in self._portions(encoded, prompt, origin):
+            attended = self._attend(seen_by, some, start)
+            logits = self._draw(attended, which)
+            done.append((logits, self.mask_decoder.estimate(attended.iou[:, which], logits)))
+        if len(done) == 1:
+            return done[0]
+        logits, iou = (torch.cat(parts) for parts in zip(*done, strict=True))
+        return logits, iou
+
+    def _portions(
+        self, encoded: Encoded, prompt: PromptTensors, origin: Tensor | None = None
+    ) -> Iterator[tuple[Encoded, PromptTensors, Tensor | None]]:
+        """As many prompts at once as stay in a CPU's cache; all of them elsewhere, or on a picture each."""
+        pictures, *one = encoded.features.shape
+        most = max(1, BYTES_AT_ONCE // (math.prod(one) * self.precision.itemsize))
+        if encoded.features.device.type != "cpu" or pictures > 1 or len(prompt.points) <= most:
+            yield encoded, prompt, origin
+            return
+        for first in range(0, len(prompt.points), most):
+            some = slice(first, first + most)
+            yield encoded, prompt[some], None if origin is None else origin[some]
+
+    def _attend(self, encoded: Encoded, prompt: PromptTensors, origin: Tensor | None = None) -> _Attended:
+        """All but the drawing; the image's part in the model's precision, that of the tokens in float32."""
         grid = (encoded.features.shape[2], encoded.features.shape[3])
         points, labels = join_prompts(prompt.points, prompt.labels, prompt.boxes)
         sparse, dense, fine = self.prompt_encoder(points, labels, prompt.masks, grid, origin, encoded.dense)
         pe = self.prompt_encoder.dense_pe(grid, origin)
-        with self._multiplying():
-            tokens, image, iou = self.mask_decoder.decode(encoded.features, pe, sparse, dense)
-            pixels = self.mask_decoder.upscale(image, encoded.skips, fine)
-            logits = self._result(self.mask_decoder.draw(tokens, pixels, which))
-        return logits, self.mask_decoder.estimate(self._result(iou[:, which]), logits)
+        # What an outer autocast made of the features is left as it is.
+        features = (
+            encoded.features if self.precision == torch.float32 else encoded.features.to(self.precision)
+        )
+        tokens, image, iou = self.mask_decoder.decode(features, pe, sparse, dense)
+        return _Attended(tokens, image, self._result(iou), grid, encoded.skips, fine)
+
+    def _draw(self, attended: _Attended, which: slice) -> Tensor:
+        """Logits (b, n, h, w)."""
+        decoder, grid = self.mask_decoder, attended.grid
+        pixels = decoder.upscale(attended.image, grid, attended.skips, attended.fine)
+        return self._result(decoder.draw(attended.tokens, pixels, grid, which))
+
+
+def masks_above(logits: Tensor, iou: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What `Sam.decode_above` gives, of masks (b, n, h, w) that are drawn already."""
+    rows = (iou.flatten() > least).nonzero()[:, 0]
+    return rows, logits.flatten(0, 1)[rows], iou.flatten()[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _Attended:
+    """Where the decoder stands before it draws b prompts' masks."""
+
+    tokens: Tensor  # (b, 4, c)
+    image: Tensor  # (b, h*w, c)
+    iou: Tensor  # (b, 4)
+    grid: tuple[int, int]  # (h, w)
+    skips: tuple[Tensor, ...]
+    fine: tuple[Tensor, ...]
+
+    def only(self, hit: Tensor) -> _Attended:
+        """Some of the prompts, all on one picture, by a mask (b,)."""
+        if bool(hit.all()):
+            return self
+        return replace(self, tokens=self.tokens[hit], image=self.image[hit], iou=self.iou[hit])
 
 
 def build_nano(config: NanoConfig | None = None) -> Sam:

@@ -72,12 +72,12 @@ def decode_in_windows(
         corners = [starts[index] for index in indices]
         origin = torch.tensor(corners, dtype=torch.float32, device=device)
         cut = cut_windows(encoded, corners, size)
-        asked = _moved(_chosen(prompt, indices), corners, origin, size)
+        asked = _moved(prompt[indices], corners, origin, size)
         part = _Part(indices, corners, *decode(cut, asked, which, origin))
         found.append(part)
         whole += [indices[place] for place in reaching_edge(part.logits, corners, (h, w))]
     for indices in _portions(whole, (h, w), device):
-        answers = decode(encoded, _chosen(prompt, indices), which, None)
+        answers = decode(encoded, prompt[indices], which, None)
         found.append(_Part(indices, [(0, 0)] * len(indices), *answers))
     return _joined(found, len(fits), (h, w))
 
@@ -159,14 +159,6 @@ def _cut(whole: Tensor, corners: list[Corner], cells: int, size: Size) -> Tensor
         return parts[0]
     # Channels last, as convolutions want them on a CPU.
     return torch.cat([part.permute(0, 2, 3, 1) for part in parts]).permute(0, 3, 1, 2)
-
-
-def _chosen(prompt: PromptTensors, indices: list[int]) -> PromptTensors:
-    """Some of the prompts."""
-    boxes, masks = (None if given is None else given[indices] for given in (prompt.boxes, prompt.masks))
-    return replace(
-        prompt, points=prompt.points[indices], labels=prompt.labels[indices], boxes=boxes, masks=masks
-    )
 
 
 def _moved(prompt: PromptTensors, corners: list[Corner], origin: Tensor, size: Size) -> PromptTensors:

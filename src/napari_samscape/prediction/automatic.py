@@ -15,8 +15,16 @@ import torch
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.prediction.closer import Crop, is_worth, shows_more, without_seen_twice
-from napari_samscape.prediction.dense import dense_points, missed_points
+from napari_samscape.model.sam import masks_above
+from napari_samscape.prediction.closer import (
+    Crop,
+    is_worth,
+    shows_more,
+    well_shown,
+    without_debris,
+    without_seen_twice,
+)
+from napari_samscape.prediction.dense import dense_points, missed_points, outside
 from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.grid import Box, crop_boxes, point_grids
 from napari_samscape.prediction.image import to_rgb
@@ -28,7 +36,7 @@ from napari_samscape.prediction.instances import (
     stability_score,
 )
 from napari_samscape.prediction.options import EverythingOptions, changed, default_options
-from napari_samscape.prediction.predict import decode_points, embed
+from napari_samscape.prediction.predict import decode_good_points, decode_points, embed
 from napari_samscape.prediction.types import Embedding, Instance, Instances
 
 if TYPE_CHECKING:
@@ -53,6 +61,7 @@ class _View:
     layer: int  # of crops; 0 for the whole picture
     shape: tuple[int, int]  # (y, x) of the whole picture
     options: EverythingOptions
+    known: tuple[Instance, ...] = ()  # what need not be looked for here, in the view's own coordinates
 
 
 class _Steps:
@@ -126,9 +135,12 @@ def everything(
             continue
         if layer:
             embedding = embed(model, np.ascontiguousarray(rgb[box[0] : box[2], box[1] : box[3]]))
-        found = _look_at(_View(model, embedding, box, layer, shape, settled), steps)
-        seen.append(Crop(box, layer, found))
-    items = _merged(without_seen_twice(seen) if settled.crop_where_small else seen, settled)
+        wider = (crop for crop in seen if crop.layer < layer and settled.crop_where_small)
+        here = tuple(_moved(item, (-box[0], -box[1])) for item in well_shown(wider))
+        seen.append(_look_at(_View(model, embedding, box, layer, shape, settled, here), steps))
+    if settled.crop_where_small:
+        seen = without_seen_twice(without_debris(seen, settled.pred_iou_thresh))
+    items = _merged(seen, settled)
     if settled.min_mask_region_area > 0:
         items = _without_small_regions(items, shape, settled)
     return Instances(tuple(sorted(items, key=lambda item: -item.predicted_iou)), shape)
@@ -165,31 +177,42 @@ def _steps_in_layer(layer: int, options: EverythingOptions) -> int:
     return 1 + -(-len(_grids(options)[layer]) // options.points_per_batch)
 
 
-def _look_at(view: _View, steps: _Steps) -> list[Instance]:
+def _look_at(view: _View, steps: _Steps) -> Crop:
     """Ask the points of one view; what is found has coordinates of the whole picture."""
     end = steps.done + _steps_in_layer(view.layer, view.options)
     steps.advance("Looking at a crop" if view.layer else "Looking at the picture")
-    found = _ask_dense(view, steps) if view.options.prompt_source == "dense" else _ask_grid(view, steps)
+    centres = np.zeros((0, 2))
+    if view.options.prompt_source == "dense":
+        centres = outside(view.embedding, view.known, dense_points(view.embedding, view.options))
+        found = _ask_dense(view, centres, steps)
+    else:
+        found = _ask_grid(view, steps)
     if steps.done < end:
         steps.advance("Nothing left to ask", to=end)
-    return [_moved(item, view.box[:2]) for item in found]
+    items = [_moved(item, view.box[:2]) for item in found]
+    return Crop(view.box, view.layer, items, centres + view.box[:2])
 
 
 def _ask_grid(view: _View, steps: _Steps) -> list[Instance]:
     points = _grids(view.options)[view.layer] * view.embedding.image_shape
     found: list[Instance] = []
     for batch in _batches(points, view.options.points_per_batch):
-        found += _candidates(view, batch)
+        found += _candidates(view, batch)[0]
         steps.advance("Asking a grid of points")
     return _without_doubles(found, view.options)
 
 
-def _ask_dense(view: _View, steps: _Steps) -> list[Instance]:
-    """Centres first, then what they missed, until nothing new is found."""
+def _ask_dense(view: _View, centres: NDArray[np.float64], steps: _Steps) -> list[Instance]:
+    """Centres first, then what they missed, until nothing new is found.
+
+    Nothing is asked in what is known from a wider look, nor again in what reaches out of the view: closer, a
+    large object is a wide place without any mask that stays.
+    """
     most = view.options.dense_max_points
-    points = dense_points(view.embedding, view.options)[:most]
+    points = centres[:most]
     asked = points[:0]
     found: list[Instance] = []
+    cut_off: list[Instance] = []
     for _ in range(view.options.dense_rounds):
         if len(points) == 0:
             break
@@ -197,10 +220,13 @@ def _ask_dense(view: _View, steps: _Steps) -> list[Instance]:
         for index, batch in enumerate(_batches(points, view.options.points_per_batch)):
             # A round may be long; between its batches one can at least cancel.
             steps.tell(f"Asking {len(points)} likely places, {index * view.options.points_per_batch} done")
-            new += _candidates(view, batch)
+            whole, cut = _candidates(view, batch)
+            new += whole
+            cut_off += cut
         found = _without_doubles(found + new, view.options)
         asked = np.concatenate([asked, points])
-        points = missed_points(view.embedding, view.options, found, asked)[: most - len(asked)]
+        covered = (*found, *cut_off, *view.known)
+        points = missed_points(view.embedding, view.options, covered, asked)[: most - len(asked)]
         steps.advance("Asked the likely places")
     return found
 
@@ -210,31 +236,37 @@ def _batches(points: NDArray[np.float64], size: int) -> Iterator[NDArray[np.floa
         yield points[start : start + size]
 
 
-def _candidates(view: _View, points: NDArray[np.float64]) -> list[Instance]:
-    """Masks for points (n, 2) that pass the thresholds; both in the view's own coordinates."""
-    logits, iou = decode_points(view.model, view.embedding, points)
+def _candidates(view: _View, points: NDArray[np.float64]) -> tuple[list[Instance], list[Instance]]:
+    """Masks for points (n, 2) that pass the thresholds, and such that a crop's edge has cut off.
+
+    All in the view's own coordinates.
+    """
+    least = view.options.pred_iou_thresh or -np.inf
     if view.options.prompt_source == "dense":
         # A point at the middle of an object means that object, so one answer is enough.
+        logits, iou = decode_points(view.model, view.embedding, points)
         best = iou.argmax(dim=1, keepdim=True)
         logits, iou = logits.take_along_dim(best[..., None, None], dim=1), iou.take_along_dim(best, dim=1)
-    source = np.repeat(points, iou.shape[1], axis=0)
-    logits, iou = logits.flatten(0, 1), iou.flatten()
-    chosen = torch.arange(len(iou), device=iou.device)
-    if view.options.pred_iou_thresh > 0:
-        chosen = chosen[iou > view.options.pred_iou_thresh]
+        rows, logits, iou = masks_above(logits, iou, least)
+        source = points[rows.cpu().numpy()]
+    else:
+        index, logits, iou = decode_good_points(view.model, view.embedding, points, least)
+        source = points[index]
     enlarger = Enlarger(view.model, view.embedding, (logits.shape[1], logits.shape[2]))
-    low, said = logits[chosen].float().cpu().numpy(), iou[chosen].tolist()
     found = [
         _accepted(view, enlarger, mask, value, point)
-        for mask, value, point in zip(low, said, source[chosen.cpu().numpy()], strict=True)
+        for mask, value, point in zip(logits.float().cpu().numpy(), iou.tolist(), source, strict=True)
     ]
-    return [item for item in found if item is not None]
+    items = [item for item in found if item is not None]
+    cut = [_is_cut_off(np.array(item.box), view) for item in items]
+    whole = [item for item, is_cut in zip(items, cut, strict=True) if not is_cut]
+    return whole, [item for item, is_cut in zip(items, cut, strict=True) if is_cut]
 
 
 def _accepted(
     view: _View, enlarger: Enlarger, logits: NDArray[np.float32], iou: float, point: NDArray[np.float64]
 ) -> Instance | None:
-    """The mask of logits (h, w), enlarged, if it is stable, not empty and not cut off by a crop's edge."""
+    """The mask of logits (h, w), enlarged, if it is stable and not empty."""
     offset, least = view.options.stability_score_offset, view.options.stability_score_thresh
     window = enlarger.reach(logits, MASK_THRESHOLD - offset)  # all that the stability is about
     large = enlarger.window(logits, window)
@@ -244,14 +276,13 @@ def _accepted(
     stability = float(stability_score(torch.from_numpy(large), MASK_THRESHOLD, offset))
     if least > 0 and not stability >= least:
         return None
-    item = instance_from_mask(
+    return instance_from_mask(
         mask,
         offset=window[:2],
         predicted_iou=iou,
         stability=stability,
         point=(float(point[0]), float(point[1])),
     )
-    return None if _is_cut_off(np.array(item.box), view) else item
 
 
 def _is_cut_off(box: NDArray[np.int64], view: _View) -> bool:

@@ -89,6 +89,13 @@ def missed_points(
     return _points(peaks, embedding)
 
 
+def outside(embedding: Embedding, items: Iterable[Instance], points: Points) -> Points:
+    """Those of the points (n, 2) in pixels of the picture that lie in cells of none of the masks."""
+    covered = covered_cells(embedding, items)
+    cells = np.rint(_cells(points, embedding)).astype(np.int64).clip(0, np.array(covered.shape) - 1)
+    return points[~covered[tuple(cells.T)]]
+
+
 def covered_cells(embedding: Embedding, found: Iterable[Instance]) -> BoolArray:
     """Cells of the dense head, shape (h', w'), whose centres lie in one of the masks."""
     shape = _maps(embedding)[0].shape

@@ -26,7 +26,7 @@ from napari_samscape.prediction.grid import point_grid
 from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.instances import box_nms, boxes_from_masks
 from napari_samscape.prediction.options import EdgeOptions
-from napari_samscape.prediction.predict import decode_points, embed
+from napari_samscape.prediction.predict import decode_good_points, embed
 from napari_samscape.prediction.types import FloatArray
 
 if TYPE_CHECKING:
@@ -124,9 +124,10 @@ def drawn_edges(
     patches: list[_Patch] = []
     for index, start in enumerate(range(0, len(points), BATCH)):
         tell(1 + index, "Asking a grid of points")
-        logits, iou = decode_points(model, embedding, points[start : start + BATCH])
+        least = options.pred_iou_thresh or -np.inf
+        _, logits, iou = decode_good_points(model, embedding, points[start : start + BATCH], least)
         enlarger = enlarger or _enlarger(model, embedding, logits)
-        patches += _patches(enlarger, logits.flatten(0, 1), iou.flatten(), options.pred_iou_thresh)
+        patches += _patches(enlarger, logits, iou)
     assert enlarger is not None  # for mypy: there is at least one point
     kept = box_nms([p.cells for p in patches], [p.iou for p in patches], options.box_nms_thresh)
     drawing = np.zeros(_drawn_shape(embedding), np.float32)
@@ -209,8 +210,8 @@ def _enlarger(model: Sam, embedding: Embedding, logits: Tensor) -> Enlarger:
     return Enlarger(model, replace(embedding, image_shape=_drawn_shape(embedding)), low)
 
 
-def _patches(enlarger: Enlarger, logits: Tensor, iou: Tensor, iou_thresh: float) -> list[_Patch]:
-    """Cut masks ``(n, h, w)`` out that are not empty, and sure enough."""
+def _patches(enlarger: Enlarger, logits: Tensor, iou: Tensor) -> list[_Patch]:
+    """Cut masks ``(n, h, w)`` out that are not empty."""
     # What lies in the padding has no say in which masks are alike.
     inside = [
         int(np.flatnonzero(axis.matrix.any(axis=0))[-1]) + 1 for axis in (enlarger.rows, enlarger.columns)
@@ -218,7 +219,7 @@ def _patches(enlarger: Enlarger, logits: Tensor, iou: Tensor, iou_thresh: float)
     boxes = boxes_from_masks(logits[:, : inside[0], : inside[1]] > 0)
     found = []
     for mask, box, sure in zip(logits, boxes, iou.tolist(), strict=True):
-        if box[0] == box[2] or (iou_thresh > 0 and not sure > iou_thresh):
+        if box[0] == box[2]:
             continue
         spans, cells = [], []
         for axis, first, last in ((enlarger.rows, box[0], box[2]), (enlarger.columns, box[1], box[3])):

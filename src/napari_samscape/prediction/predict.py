@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.mask_decoder import MASK_TOKENS
 from napari_samscape.model.prompt_encoder import FOREGROUND
 from napari_samscape.model.sam import MULTI, SINGLE, Encoded, PromptTensors
 from napari_samscape.prediction.image import Limits, shown_shape, to_input, to_rgb
@@ -107,11 +108,36 @@ def decode_points(
     iou : Tensor, shape (b, 3)
         Predicted.
     """
+    return model.decode(_encoded(embedding), _clicks(model, embedding, points, labels), MULTI)
+
+
+@torch.inference_mode()
+def decode_good_points(
+    model: Sam, embedding: Embedding, points: NDArray[Any], least: float
+) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+    """As `decode_points`, but only the masks whose predicted IoU is above ``least``; the rest cost less.
+
+    Returns
+    -------
+    index : ndarray, shape (k,)
+        Which point each mask belongs to.
+    logits : Tensor, shape (k, h, w)
+    iou : Tensor, shape (k,)
+    """
+    clicks = _clicks(model, embedding, points)
+    rows, logits, iou = model.decode_above(_encoded(embedding), clicks, least, MULTI)
+    return rows.cpu().numpy() // len(range(*MULTI.indices(MASK_TOKENS))), logits, iou
+
+
+def _clicks(
+    model: Sam, embedding: Embedding, points: NDArray[Any], labels: NDArray[Any] | None = None
+) -> PromptTensors:
+    """One click (y, x) for each of b objects."""
     shown = _to_shown(np.asarray(points, np.float64).reshape(-1, 2), embedding)
     where = torch.as_tensor(shown[:, None, ::-1].copy(), dtype=torch.float32, device=model.device)
     kinds = np.full(len(shown), FOREGROUND) if labels is None else np.asarray(labels)
     given = torch.as_tensor(kinds.reshape(-1, 1), dtype=torch.int64, device=model.device)
-    return model.decode(_encoded(embedding), PromptTensors(where, given), MULTI)
+    return PromptTensors(where, given)
 
 
 @torch.inference_mode()

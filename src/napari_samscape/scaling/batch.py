@@ -153,7 +153,7 @@ def load(job: Job, progress: Progress | None = None) -> Sam:
     device = choose_device(job.device)
     if progress is not None:
         progress(0, 0, f"loading {job.model}")
-    return load_model(job.model, device=device)
+    return load_model(job.model, device=device, precision=job.precision)
 
 
 def run(
@@ -195,7 +195,7 @@ def run(
         See `segment`, `napari_samscape.io.check_output` and `napari_samscape.scaling.work.work_on`; or if the
         output is of another job, the disk is full, or no tile can be read.
     """
-    image = open_image(job.image)
+    image = job.open()
     made: dict[str, Any] = read_about(job.output) or {}
     replaces = job.overwrite or "settings" in made
     slices = image.sliced(job.plane)

@@ -13,16 +13,16 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import DamagedError, open_image
+from napari_samscape.io import DamagedError
 from napari_samscape.scaling.cache import cache_folder
 from napari_samscape.scaling.engine import Plane, look_at_tile
 from napari_samscape.scaling.job import Job
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
     from napari_samscape.prediction.image import Limits
 
+Tag = TypeVar("Tag")
 #: So many tiles are with the scheduler at a time, however many there are: its memory and ours are bounded.
 AHEAD = 1000
 #: Seconds in which a file that another computer wrote must be seen here.
@@ -96,31 +97,19 @@ class Cluster:
         InputError
             As `Task.look`; or if the scheduler is lost, or a tile has cost several workers their lives.
         """
-        from distributed import KilledWorker, as_completed
+        from distributed import KilledWorker
         from distributed.comm import CommClosedError
 
         damaged: dict[Index, DamagedError] = {}
-        places: dict[Any, tuple[Plane, Index]] = {}
-
-        def begin(how_many: int) -> list[Any]:
-            chosen = list(islice(left, how_many))
-            futures = [
-                self.client.submit(look_at, order, number, index, pure=False) for number, _, index in chosen
-            ]
-            places.update((f, (plane, index)) for f, (_, plane, index) in zip(futures, chosen, strict=True))
-            return futures
-
-        left = _left(task)
+        calls = (((plane, index), (order, plane.place, index)) for plane, index in _left(task))
         try:
-            for future in (running := as_completed(begin(AHEAD), loop=self.client.loop)):
-                plane, index = places.pop(future)
-                reason = future.result()
-                if reason is None:
-                    _await(plane, index)
-                else:
-                    damaged[*plane.place, *index] = DamagedError(reason)
-                task.report.start(plane.tiling[index])
-                running.update(begin(1))
+            with contextlib.closing(self.each(look_at, calls)) as answers:
+                for (plane, index), reason in answers:
+                    if reason is None:
+                        _await(plane, index)
+                    else:
+                        damaged[*plane.place, *index] = DamagedError(reason)
+                    task.report.start(plane.tiling[index])
         except KilledWorker as error:
             raise InputError(
                 "Several workers died at the same tile, perhaps of too little memory; what is done is kept: "
@@ -130,10 +119,33 @@ class Cluster:
             raise InputError(
                 f"The scheduler {self.address} was lost; what is done is kept: start again to go on."
             ) from error
+        return task.all_or_some(damaged)
+
+    def each(
+        self, function: Callable[..., Any], calls: Iterable[tuple[Tag, tuple[Any, ...]]]
+    ) -> Generator[tuple[Tag, Any]]:
+        """Call a function on the workers, for each tag and its arguments; gives tag and answer as they come.
+
+        However many calls there are, only `AHEAD` of them are with the scheduler at a time.
+        """
+        from distributed import as_completed
+
+        tags: dict[Any, Tag] = {}
+        left = iter(calls)
+
+        def begin(how_many: int) -> list[Any]:
+            chosen = list(islice(left, how_many))
+            futures = [self.client.submit(function, *arguments, pure=False) for _, arguments in chosen]
+            tags.update((future, tag) for future, (tag, _) in zip(futures, chosen, strict=True))
+            return futures
+
+        try:
+            for future in (running := as_completed(begin(AHEAD), loop=self.client.loop)):
+                yield tags.pop(future), future.result()
+                running.update(begin(1))
         finally:
             with contextlib.suppress(Exception):  # of a scheduler that is lost
-                self.client.cancel(list(places))
-        return task.all_or_some(damaged)
+                self.client.cancel(list(tags))
 
 
 @contextlib.contextmanager
@@ -172,11 +184,11 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Cluster | 
 # On the worker -----------------------------------------------------------------------------------------
 
 
-def look_at(order: Order, number: int, index: Index) -> str | None:
-    """Look at a tile of a plane, on whatever worker this is; gives the reason if it cannot be read."""
+def look_at(order: Order, place: Index, index: Index) -> str | None:
+    """Look at a tile of the plane at a place, on any worker; gives the reason if it cannot be read."""
     with _making:  # one of several threads opens and loads, once
         task = _task(order)
-    plane = next(islice(task.planes, number, None))
+    plane = task.plane_at(place)
     if index in plane.pieces:  # a worker did it that was lost before it could say so
         return None
     error = look_at_tile(plane, plane.tiling[index], task.segment)
@@ -186,10 +198,10 @@ def look_at(order: Order, number: int, index: Index) -> str | None:
 @lru_cache(maxsize=8)
 def _task(order: Order) -> Task:
     job, folder = order.job, Path(order.folder)
-    model = _model(job.model, job.device)
+    model = _model(job.model, job.device, job.precision)
     if getattr(model, "digest", None) != order.digest:
         raise InputError(f"A worker has other weights under the name {job.model} than where the job started.")
-    picture = open_image(job.image)
+    picture = job.open()
     if job.cache is not None:
         model = remembering(model, job.cache, picture.where)
     wish = Wish(job.mode, job.asked, job.tiles, plane=job.plane)
@@ -198,23 +210,23 @@ def _task(order: Order) -> Task:
 
 
 @lru_cache(maxsize=1)
-def _model(name: str, device: str) -> Sam:
+def _model(name: str, device: str, precision: str) -> Sam:
     from napari_samscape.model.weights import choose_device, load_model
 
-    return load_model(name, device=choose_device(device))
+    return load_model(name, device=choose_device(device), precision=precision)
 
 
 # Where the job started ---------------------------------------------------------------------------------
 
 
-def _left(task: Task) -> Iterator[tuple[int, Plane, Index]]:
-    """The tiles that are not done, with the number of their plane."""
-    for number, plane in enumerate(task.planes):
+def _left(task: Task) -> Iterator[tuple[Plane, Index]]:
+    """The tiles that are not done."""
+    for plane in task.planes:
         for tile in plane.tiling:
             if tile.index in plane.pieces:
                 task.report.start(tile)
             else:
-                yield number, plane, tile.index
+                yield plane, tile.index
 
 
 def _await(plane: Plane, index: Index) -> None:

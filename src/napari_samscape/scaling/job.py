@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import PLANES
+from napari_samscape.io import PLANES, Image, open_image
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.link import LinkOptions
 from napari_samscape.scaling.links import check_linkable
@@ -69,6 +69,12 @@ class Job:
         Which slices of a volume are looked at, "xy", "xz" or "yz"; the output has the picture's axes.
     cache : str or None
         A folder where embeddings are kept and found, or "auto"; see `napari_samscape.scaling.cache`.
+    level : int
+        From which level of a pyramid on the picture is seen; the output has that level's shape and scale.
+    channels : tuple of int
+        Which channels are seen, up to three as red, green and blue; the first ones where empty.
+    precision : str
+        Of the model's products, "float32" or "bfloat16"; see `napari_samscape.load_model`.
 
     Raises
     ------
@@ -99,8 +105,12 @@ class Job:
     table: str | None = None
     plane: str = "xy"
     cache: str | None = None
+    level: int = 0
+    channels: Sequence[int] = ()
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
         object.__setattr__(self, "boxes", tuple(tuple(box) for box in self.boxes))
         object.__setattr__(self, "scores", tuple(self.scores))
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -128,6 +138,10 @@ class Job:
             raise InputError(
                 f"The mode '{self.mode}' looks at a whole plane; it takes no tile, halo or object size."
             )
+
+    def open(self) -> Image:
+        """Open the picture as it is to be seen; raises InputError as `napari_samscape.open_image`."""
+        return open_image(self.image, level=self.level, channels=self.channels)
 
     @property
     def asked(self) -> Asked:

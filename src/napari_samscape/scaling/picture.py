@@ -112,13 +112,13 @@ def look_over(image: Image) -> Overview:
         if isinstance(sample, DamagedError):
             damages.append(sample)
         else:
-            samples.append(sample.reshape(-1, 1, image.sizes.get("c", 1)))
+            samples.append(sample.reshape(-1, 1, image.channel_count))
     if not samples:
         raise damages[0]
     digest = hashlib.sha256(f"{image.axes} {image.shape} {image.dtype}".encode())
     for sample in samples:
         digest.update(sample.tobytes())
-    is_rgb = image.dtype == np.uint8 and image.sizes.get("c") in (3, 4)
+    is_rgb = image.dtype == np.uint8 and image.channel_count in (3, 4)
     return Overview(None if is_rgb else image_limits(np.concatenate(samples)), digest.hexdigest())
 
 

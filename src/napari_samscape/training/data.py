@@ -5,7 +5,8 @@ Coordinates of prompts made here are (x, y) in pixels of the crop, as `model` ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,18 @@ def read_source(path: Path, complete: bool = True) -> list[Picture]:
         return list(read_volume(path, complete))
     found = labelled_pictures(path)
     return [make_picture(*picture.read(), f"{path.name}/{picture.name}", complete) for picture in found]
+
+
+def chances_by_kind(pictures: Sequence[Picture]) -> NDArray[np.float64]:
+    """How often each picture of a data set is drawn, ``(n,)``: rare kinds more often than by their number.
+
+    Pictures of one size and as many channels come from one instrument, as a rule, and are taken for one kind.
+    A kind is drawn by the square root of the number of its pictures.
+    """
+    kinds = [picture.levels[0].shape for picture in pictures]
+    numbers = Counter(kinds)
+    chances = np.array([numbers[kind] ** -0.5 for kind in kinds])
+    return chances / chances.sum()
 
 
 @dataclass(frozen=True, eq=False)

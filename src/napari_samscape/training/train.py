@@ -21,7 +21,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.model.nano import IMAGE_SIZE, STRIDE
 from napari_samscape.model.sam import SINGLE, PromptTensors, Sam, build_nano
 from napari_samscape.model.weights import choose_device, load_model, save_model
-from napari_samscape.training.data import Picture, random_crop, read_source, recolour
+from napari_samscape.training.data import Picture, chances_by_kind, random_crop, read_source, recolour
 from napari_samscape.training.loss import dense_loss, prompt_loss, true_iou
 from napari_samscape.training.muon import Muon, is_matrix
 from napari_samscape.training.prompts import Asked, Batch, ask, collate, correction
@@ -128,7 +128,8 @@ def make_batch(groups: list[list[Picture]], weights: list[float], config: Config
     asked: list[Asked] = []
     while len(asked) < crops:
         pictures = groups[rng.choice(len(groups), p=chances)]
-        crop = random_crop(pictures[rng.integers(len(pictures))], size, IMAGE_SIZE, rng)
+        picture = pictures[rng.choice(len(pictures), p=chances_by_kind(pictures))]
+        crop = random_crop(picture, size, IMAGE_SIZE, rng)
         question = ask(
             type(crop)(recolour(crop.pixels, rng), crop.labels, crop.complete), config.objects, rng
         )

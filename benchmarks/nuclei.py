@@ -1,0 +1,133 @@
+"""Pictures of any size made of nuclei copied from real ones, and what was found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from napari_samscape.evaluation.datasets import open_dataset
+from napari_samscape.evaluation.metrics import precision
+
+BLOCK = 1024  # pixels, of a chunk of the picture
+CELL = 64  # pixels; a square in which there is at most one nucleus
+OCCUPIED = 0.8  # of the cells
+BACKGROUND, NOISE, BRIGHTEST = 12, 2, 200  # grey values
+
+Nucleus = tuple[NDArray[np.float64], NDArray[np.bool_]]
+
+
+# The picture -------------------------------------------------------------------------------------------
+
+
+def read_nuclei(path: Path) -> list[Nucleus]:
+    """Grey values above the background, and masks, of all nuclei that fit into a cell."""
+    nuclei = []
+    for read in open_dataset(path).readers:
+        sample = read()
+        grey = sample.pixels.reshape(*sample.shape, -1).mean(axis=-1)
+        dark, bright = np.percentile(grey, (10, 99.9))
+        grey = (grey - dark) / max(bright - dark, 1) * (BRIGHTEST - BACKGROUND)
+        for item in sample.objects:
+            y0, x0, y1, x1 = item.box
+            if max(item.shape) <= CELL - 2 and item.area >= 50:
+                nuclei.append((grey[y0:y1, x0:x1], item.mask))
+    return nuclei
+
+
+def block(
+    nuclei: list[Nucleus], place: tuple[int, int], cells: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """One block of the picture and its labels, always the same; the whole has ``cells`` a side."""
+    random = np.random.default_rng(place)
+    pixels = random.normal(BACKGROUND, NOISE, (BLOCK, BLOCK))
+    labels = np.zeros((BLOCK, BLOCK), np.int32)
+    per_side = BLOCK // CELL
+    for row, column in np.ndindex(per_side, per_side):
+        if random.random() > OCCUPIED:
+            continue
+        grey, mask = nuclei[random.integers(len(nuclei))]
+        turn = random.integers(4)
+        grey, mask = np.rot90(grey, turn), np.rot90(mask, turn)
+        y, x = (
+            cell * CELL + random.integers(CELL - side)
+            for cell, side in zip((row, column), mask.shape, strict=True)
+        )
+        part = slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])
+        pixels[part][mask] += grey[mask]
+        labels[part][mask] = (place[0] * per_side + row) * cells + place[1] * per_side + column + 1
+    return pixels.clip(0, 255).astype(np.uint8), labels
+
+
+def make_picture(folder: Path, side: int, nuclei: list[Nucleus]) -> None:
+    """Write picture and labels, one block in memory."""
+    kinds = (("picture.zarr", "u1"), ("truth.zarr", "i4"))
+    picture, truth = (
+        zarr.create_array(folder / name, shape=(side, side), dtype=dtype, chunks=(BLOCK, BLOCK))
+        for name, dtype in kinds
+    )
+    for place in np.ndindex(side // BLOCK, side // BLOCK):
+        region = tuple(slice(i * BLOCK, (i + 1) * BLOCK) for i in place)
+        picture[region], truth[region] = block(nuclei, place, side // CELL)
+
+
+# The comparison ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Objects of a label image: pixels of each id, and whether it is in more than one chunk."""
+
+    areas: NDArray[np.int64]
+    on_seam: NDArray[np.bool_]
+
+
+def compare(truth: Any, found: Any) -> tuple[Objects, Objects, NDArray[np.int64]]:
+    """Count, chunk by chunk of ``found``; pairs are rows of true id, found id, common pixels."""
+    pairs, pieces = [], ([], [])
+    for region in _chunks(found):
+        labels = np.asarray(truth[region]).astype(np.int64), np.asarray(found[region]).astype(np.int64)
+        for kind, each in zip(pieces, labels, strict=True):
+            kind.append(np.stack(np.unique(each, return_counts=True), axis=1))
+        both = (labels[0] > 0) & (labels[1] > 0)
+        rows, counts = np.unique(np.stack([each[both] for each in labels]), axis=1, return_counts=True)
+        pairs.append(np.concatenate([rows, counts[None]]).T)
+    objects = []
+    for kind in pieces:
+        rows = np.concatenate(kind)
+        rows = rows[rows[:, 0] > 0]
+        chunks = np.bincount(rows[:, 0], minlength=1)
+        objects.append(Objects(np.bincount(rows[:, 0], rows[:, 1]).astype(np.int64), chunks > 1))
+    ids, which = np.unique(np.concatenate(pairs)[:, :2], axis=0, return_inverse=True)
+    common = np.bincount(which.ravel(), np.concatenate(pairs)[:, 2], len(ids)).astype(np.int64)
+    return objects[0], objects[1], np.column_stack([ids, common])
+
+
+def _chunks(array: Any) -> Iterator[tuple[slice, ...]]:
+    for corner in product(
+        *(range(0, size, chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
+    ):
+        yield tuple(slice(start, start + chunk) for start, chunk in zip(corner, array.chunks, strict=True))
+
+
+def ap50(true: Objects, found: Objects, pairs: NDArray[np.int64], on_seam: bool) -> float:
+    """TP / (TP + FP + FN) at an IoU of 0.5, of objects on seams or of those inside tiles.
+
+    A found object belongs to the true one of which it has most, as halves that a seam has cut lie on none.
+    """
+    union = true.areas[pairs[:, 0]] + found.areas[pairs[:, 1]] - pairs[:, 2]
+    hits = pairs[2 * pairs[:, 2] > union]
+    there = (true.areas > 0) & (true.on_seam == on_seam)
+    where = found.on_seam.copy()
+    fullest_last = pairs[np.argsort(pairs[:, 2])]
+    where[fullest_last[:, 1]] = true.on_seam[fullest_last[:, 0]]
+    answered = (found.areas > 0) & (where == on_seam)
+    answered[hits[:, 1]] = False
+    matched = int(there[hits[:, 0]].sum())
+    return float(precision(matched, int(there.sum()), matched + int(answered.sum())))
