@@ -477,3 +477,43 @@ def test_a_box_alone_is_a_turn_and_an_outline_has_but_one():
     assert fit((Turn(0), Turn(1)), Prompts(points=[(1, 1)], box=(0, 0, 3, 3)))
     drawn = Prompts(points=[(1, 1)], box=(0, 0, 3, 3), mask=PICTURE == 5)
     assert fit((Turn(1),), drawn) and not fit((Turn(0), Turn(1)), drawn)
+
+
+# --- looking ahead ---
+
+
+def test_pictures_nearby_are_looked_at_while_there_is_nothing_to_do(session, bench, engine):
+    session.look_at(view())
+    bench.finish()
+    for key in "bc":
+        session.look_ahead([view("b"), view("c")])
+        assert session.state.phase == "ready", "nobody is told"
+        bench.finish()
+        assert engine.knows(key)
+    session.look_ahead([view("b"), view("c")])
+    assert not bench.busy
+
+
+def test_whatever_else_is_wanted_stops_looking_ahead(session, bench, engine):
+    session.look_at(view())
+    bench.finish()
+    session.look_ahead([view("b")])
+    session.point_at((1, 1))
+    assert bench.was_cancelled
+    bench.finish()
+    np.testing.assert_array_equal(seen(session.state.preview), PICTURE == 5)
+    session.look_ahead([view("c")])
+    session.ask(CLICK)
+    assert bench.was_cancelled
+    bench.finish()
+    np.testing.assert_array_equal(session.state.mask, PICTURE == 5)
+
+
+def test_what_is_being_looked_at_ahead_is_waited_for_when_it_is_wanted(session, bench, engine):
+    session.look_at(view())
+    bench.finish()
+    session.look_ahead([view("b")])
+    session.look_at(view("b"))
+    assert not bench.was_cancelled and session.state.phase == "working"
+    bench.step()
+    assert session.state.phase == "ready" and not bench.busy

@@ -22,7 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 SESSION = "session.json"
 CHUNK = 1024
 """Sides of the labels' chunks, in pixels."""

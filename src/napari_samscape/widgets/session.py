@@ -252,7 +252,10 @@ class Session:
         if self._jobs.busy:
             if view is None or self._running != (engine, view.key):
                 self._jobs.cancel()  # its end calls this function again
-            self._show()
+            if self._idle and view is not None and not engine.knows(view.key):
+                self._show(phase="working", text="Looking at the picture…", done=0, total=0)
+            else:
+                self._show()
         elif view is None:
             self._show(phase="nothing")
         elif self._halted:
