@@ -36,12 +36,12 @@ def test_every_python_name_imports(manifest):
 
 def test_one_dock_for_each_task_is_offered(manifest):
     offered = {widget.display_name: widget.plugin_name for widget in manifest.contributions.widgets}
-    assert offered == dict.fromkeys(("Prompt", "Everything", "Edges", "Boxes", "Batch", "Models"), NAME)
+    assert offered == dict.fromkeys(("Prompt", "Everything", "Edges", "Boxes", "Text", "Batch", "Models"), NAME)
 
 
 def test_docks_are_offered_in_naparis_menus_for_layers(manifest):
     menus = {menu: [item.command for item in items] for menu, items in manifest.contributions.menus.items()}
-    segment = ["prompt", "everything", "boxes", "edges", "batch"]
+    segment = ["prompt", "everything", "boxes", "text", "edges", "batch"]
     assert menus == {
         "napari/layers/segment": [f"{NAME}.{name}" for name in segment],
         "napari/layers/annotate": [f"{NAME}.prompt"],

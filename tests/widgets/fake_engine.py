@@ -123,3 +123,17 @@ class FakeEngine:
             category = None if found.classes is None else found.classes[index]
             items.append(replace(item, score=score, category=category))
         return Instances(tuple(items), grey.shape)
+
+    def text(self, pixels, phrase, mode, progress):
+        """The regions that are not black, the brightest first; nothing looks like 'nothing'."""
+        grey, self.options = self.look(pixels, progress), (phrase, mode)
+        if phrase.clip == "missing":
+            raise InputError(
+                'The CLIP needs transformers; install it with: pip install "napari-samscape[text]".'
+            )
+        values = [] if phrase.text == "nothing" else sorted(np.unique(grey[grey > 0]), reverse=True)
+        items = [
+            replace(instance_from_mask(grey == value, predicted_iou=0.9), score=0.75 - 0.25 * place)
+            for place, value in enumerate(values)
+        ]
+        return Instances(tuple(items), grey.shape)

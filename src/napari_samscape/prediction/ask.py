@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.enlarge import Enlarger
-from napari_samscape.prediction.predict import decode
+from napari_samscape.prediction.predict import decode, parts_of
 from napari_samscape.prediction.types import FloatArray, Instance, Prompts
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def ask(
         In pixels of the picture. A mask of logits is left out where a point lies outside of the view that it
         belongs to.
     multimask : bool, optional
-        Three masks or one; three for a single click where left out, which may mean a part or a whole (SAM
-        paper, section 3).
+        Three masks or one; three for a single click or a text where left out, which may mean a part or a
+        whole (SAM paper, section 3).
     look : bool
         Whether new views may be embedded; without, only those are used that have been, and the whole picture.
 
@@ -121,7 +121,9 @@ def ask(
     answers = _answers(views, prompts, places, multimask)
     again = []
     for index, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        if prompt.box is None and prompt.mask is None and answer.best.area:  # its size shows only now
+        has_size = prompt.box is not None or prompt.mask is not None
+        # A click's size shows only now; a text might mean something else in a window.
+        if not has_size and prompt.text is None and answer.best.area:
             size = float(np.sqrt(np.prod(answer.best.shape)))
             places[index] = usable(views.choose(extent_of(prompt), size))
             again += [index] if places[index] != views.whole else []
@@ -157,7 +159,7 @@ def _check_mask(prompt: Prompts, views: Views) -> None:
 
 def _with_box_of_mask(prompt: Prompts) -> Prompts:
     """Add the box of a drawn mask that comes alone, which models say little to."""
-    alone = len(prompt.points) == 0 and prompt.box is None
+    alone = len(prompt.points) == 0 and prompt.box is None and prompt.text is None
     if not alone or prompt.mask is None or prompt.mask.dtype != bool:
         return prompt
     return replace(prompt, box=extent_of(prompt) + (-0.5, -0.5, 0.5, 0.5))
@@ -175,7 +177,7 @@ def _place(views: Views, prompt: Prompts) -> Box:
     """The view of a prompt that tells one, by its object's size or its mask; else the whole picture."""
     if prompt.mask is not None and prompt.mask.dtype != bool:
         return prompt.mask_view or views.whole
-    has_size = prompt.box is not None or prompt.mask is not None
+    has_size = (prompt.box is not None or prompt.mask is not None) and prompt.text is None
     return views.choose(extent_of(prompt)) if has_size else views.whole
 
 
@@ -185,7 +187,7 @@ def _answers(
     """Answers in given views; prompts of a view that are alike are decoded together."""
     groups: dict[Any, list[int]] = defaultdict(list)
     for index, (prompt, place) in enumerate(zip(prompts, places, strict=True)):
-        groups[place, len(prompt.points), prompt.box is None, prompt.mask is None].append(index)
+        groups[place, parts_of(prompt)].append(index)
     answers: dict[int, Answer] = {}
     for (place, *_), members in groups.items():
         for start in range(0, len(members), BATCH):
@@ -199,8 +201,9 @@ def _decoded(views: Views, prompts: Sequence[Prompts], place: Box, multimask: bo
     view = views.view(place)
     shifted = [moved(prompt, place) for prompt in prompts]
     if multimask is None:
-        first = prompts[0]
-        multimask = len(first.points) == 1 and first.box is None and first.mask is None
+        points, *others = parts_of(prompts[0])
+        has_text = others.pop()
+        multimask = points + has_text == 1 and not any(others)
     logits, iou = decode(views.model, view.embedding, shifted, multimask=multimask)
     low, guessed = logits.float().cpu().numpy(), iou.float().cpu().numpy()
     enlarge = Enlarger(views.model, view.embedding, low.shape[-2:]).instance

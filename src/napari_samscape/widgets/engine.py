@@ -19,6 +19,7 @@ from napari_samscape.prediction.types import Masks
 if TYPE_CHECKING:
     from napari_samscape.prediction.ask import Answer
     from napari_samscape.prediction.options import EdgeOptions, EverythingOptions
+    from napari_samscape.prediction.phrase import Phrase
     from napari_samscape.prediction.types import Instance, Instances, Prompts
     from napari_samscape.prediction.views import Views
     from napari_samscape.widgets.drawn import Rectangles
@@ -65,6 +66,9 @@ class Engine(Protocol):
 
     def boxes(self, pixels: NDArray, found: Rectangles, progress: Progress) -> Instances:
         """Find the object in each box; one without area where there is none."""
+
+    def text(self, pixels: NDArray, phrase: Phrase, mode: str, progress: Progress) -> Instances:
+        """Find what looks like a phrase: in the mode "text" by ranking everything, in "prompts" at once."""
 
     def close(self) -> None:
         """Give back what it has taken, whatever is under way."""
@@ -174,6 +178,20 @@ class LocalEngine:
 
         with _followed(self._loaded, progress) as tell:
             return segment_boxes(self._loaded, pixels, found.boxes, found.scores, found.classes, tell)
+
+    def text(self, pixels: NDArray, phrase: Phrase, mode: str, progress: Progress) -> Instances:
+        """Find what looks like a phrase: in the mode "text" by ranking everything, in "prompts" at once."""
+        self.load(progress)
+        from napari_samscape.prediction.image import to_rgb
+        from napari_samscape.scaling.modes import MODES, Asked, check_mode
+
+        asked = Asked(phrase=phrase, device=str(self._loaded.device))
+        check_mode(mode, asked)
+        progress(0, 0, f"Loading the CLIP {Path(str(phrase.clip)).name}…")
+        find = MODES[mode].make(self._loaded, asked)
+        with _followed(self._loaded, progress) as tell:
+            found: Any = find(to_rgb(pixels), tell)  # these modes find objects
+            return found
 
 
 @contextmanager

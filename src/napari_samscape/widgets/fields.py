@@ -54,14 +54,17 @@ class _Whole(QSpinBox):
     def __init__(self, field: Field) -> None:
         super().__init__()
         low, high, _ = limits(field.name)
-        self.setRange(int(low), MOST if math.isinf(high) else int(high))
+        self._lowest = int(low)
+        self.setRange(self._lowest - field.off, MOST if math.isinf(high) else int(high))
+        if field.off:
+            self.setSpecialValueText("off")
         self.setSuffix(f" {field.unit}" if field.unit else "")
 
-    def read(self) -> int:
-        return int(self.value())
+    def read(self) -> int | None:
+        return None if self.value() < self._lowest else int(self.value())
 
-    def put(self, value: int) -> None:
-        self.setValue(value)
+    def put(self, value: int | None) -> None:
+        self.setValue(self.minimum() if value is None else value)
 
     def wheelEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         _only_with_focus(self, QSpinBox, event)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_samscape.prediction.options import EdgeOptions, EverythingOptions
+    from napari_samscape.prediction.phrase import Phrase
     from napari_samscape.prediction.types import Instance, Instances, Masks, Prompts
     from napari_samscape.widgets.drawn import Rectangles
 
@@ -115,6 +116,11 @@ class ProcessEngine:
         """Find the object in each box; one without area where there is none."""
         objects: Instances = self._ask("boxes", progress, pixels, found)
         return objects
+
+    def text(self, pixels: NDArray, phrase: Phrase, mode: str, progress: Progress) -> Instances:
+        """Find what looks like a phrase: in the mode "text" by ranking everything, in "prompts" at once."""
+        found: Instances = self._ask("text", progress, pixels, phrase, mode)
+        return found
 
     def _ask(self, method: str, progress: Progress, *arguments: Any) -> Any:
         with self._asking:
