@@ -36,7 +36,8 @@ def test_every_python_name_imports(manifest):
 
 def test_one_dock_for_each_task_is_offered(manifest):
     offered = {widget.display_name: widget.plugin_name for widget in manifest.contributions.widgets}
-    assert offered == dict.fromkeys(("Prompt", "Everything", "Edges", "Boxes", "Text", "Batch", "Models"), NAME)
+    docks = ("Prompt", "Everything", "Edges", "Boxes", "Text", "Batch", "Models")
+    assert offered == dict.fromkeys(docks, NAME)
 
 
 def test_docks_are_offered_in_naparis_menus_for_layers(manifest):
