@@ -8,7 +8,7 @@ Whatever the window looks like today is what the pages show.
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,6 +16,8 @@ FOLDER = Path(__file__).parent / "images" / "walkthrough"
 SIZE = (1280, 800)
 COLOURS = 192
 """Each picture has so many colours: the repository stays small."""
+STRIP, STRIP_HEIGHT, GAP = ("1_hover", "2_masks", "4_everything"), 360, 8
+"""The README's pictures in a row: which, how high, and how far apart, in pixels."""
 NUCLEI = [(119, 384), (149, 449), (320, 543), (365, 573), (280, 129), (378, 218), (203, 340), (24, 426)]
 NEXT = (199, 276)
 
@@ -31,6 +33,23 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         os.environ["SAMSCAPE_DATA"] = folder  # nobody's own sessions and settings are touched
         Walk(options).go()
+    strip(options.out)
+
+
+def strip(folder: Path, names: Sequence[str] = STRIP) -> None:
+    """Put some pictures side by side, without the layer list, for the README."""
+    from PIL import Image
+
+    parts = [Image.open(folder / f"{name}.png").convert("RGB") for name in names]
+    width, height = parts[0].size
+    parts = [part.crop((round(0.26 * width), 0, width, height)) for part in parts]
+    size = (round(parts[0].width * STRIP_HEIGHT / height), STRIP_HEIGHT)
+    whole = Image.new("RGB", (len(parts) * size[0] + (len(parts) - 1) * GAP, STRIP_HEIGHT), "white")
+    for number, part in enumerate(parts):
+        whole.paste(part.resize(size, Image.Resampling.LANCZOS), (number * (size[0] + GAP), 0))
+    path = folder / "strip.png"
+    whole.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path} {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 class Walk:

@@ -42,7 +42,7 @@ def test_one_dock_for_each_task_is_offered(manifest):
 
 def test_docks_are_offered_in_naparis_menus_for_layers(manifest):
     menus = {menu: [item.command for item in items] for menu, items in manifest.contributions.menus.items()}
-    segment = ["prompt", "everything", "boxes", "edges", "text", "batch"]
+    segment = ["prompt", "everything", "boxes", "text", "edges", "batch"]
     assert menus == {
         "napari/layers/segment": [f"{NAME}.{name}" for name in segment],
         "napari/layers/annotate": [f"{NAME}.prompt"],

@@ -225,6 +225,7 @@ def test_objects_of_a_huge_image_from_view_to_disk_and_back(open_dock, qtbot, da
     expected = np.pad(np.ones((SQUARE, SQUARE), int), 5)
     np.testing.assert_array_equal(labels.data[0][square], expected)
     assert len(list(stored(labels.data[0]))) <= (SQUARE // CHUNK + 1) ** 2
+    assert labels.features[["index", "area", "prompts"]].to_numpy().tolist() == [[1, SQUARE**2, 1]]
     settle(qtbot, dock)
     qtbot.waitUntil(lambda: dock.plane.level > 3, timeout=10_000)
     settle(qtbot, dock)
@@ -255,3 +256,20 @@ def test_pixels_that_lie_on_pixels_are_carried_over_as_any_others_are(shift):
         found = np.zeros(shape, bool)
         found[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_small_pyramid_of_labels_is_as_good_a_place_for_objects(open_dock, qtbot):
+    picture = np.zeros((64, 64), np.uint8)
+    picture[10:30, 15:40] = 100
+    mine = Labels([np.zeros((64, 64), np.int32), np.zeros((32, 32), np.int32)], multiscale=True, name="mine")
+    viewer, dock = open_dock(Image(picture, name="cells"), mine)
+    dock.labels.choose(mine)
+    click_on(qtbot, dock, (20, 20))
+    press(viewer, "N")
+    settle(qtbot, dock)
+    assert (mine.data[0] == picture // 100).all() and consistent(mine)
+    assert mine.features["area"].tolist() == [500]
+    dock.objects.deleted.emit([1])
+    assert not mine.data[0].any() and consistent(mine)
+    press(viewer, "Control-Z")
+    assert mine.data[0].sum() == 500 and mine.features["area"].tolist() == [500]

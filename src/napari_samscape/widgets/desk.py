@@ -14,7 +14,7 @@ from napari_samscape.widgets.canvas import role
 from napari_samscape.widgets.dock import tell
 from napari_samscape.widgets.features import rows_of
 from napari_samscape.widgets.labels import SMALL
-from napari_samscape.widgets.layers import data_shape, to_world
+from napari_samscape.widgets.layers import data_shape, levels, to_world
 from napari_samscape.widgets.records import draw, records, turns_of, window_of
 from napari_samscape.widgets.split import Cutter
 
@@ -218,7 +218,7 @@ class Desk:
 def centre(labels: Labels, value: int) -> np.ndarray | None:
     """Data coordinates of an object's middle, on one of the planes that it lies on; None where not known."""
     if int(np.prod(data_shape(labels))) <= SMALL:
-        pixels = np.argwhere(np.asarray(labels.data) == value)
+        pixels = np.argwhere(np.asarray(levels(labels)[0]) == value)
         if len(pixels) == 0:
             return None
         middle = pixels[len(pixels) // 2]

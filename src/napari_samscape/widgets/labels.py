@@ -257,7 +257,7 @@ def _parts(data: Any, limits: Sequence[slice]) -> Iterator[tuple[slice, ...]]:
 
 def areas(labels: Labels) -> dict[int, int]:
     """Number of pixels of each object in a layer, which is read whole."""
-    ids, counts = np.unique(np.asarray(labels.data), return_counts=True)
+    ids, counts = np.unique(np.asarray(levels(labels)[0]), return_counts=True)
     return {int(i): int(n) for i, n in zip(ids, counts, strict=True) if i != 0}
 
 

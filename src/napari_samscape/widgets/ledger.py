@@ -141,7 +141,7 @@ class Ledger:
         with self._history.together("commit"), self._table(labels, [value]):
             written = write_object(labels, value, found, dims, over=over)
             if written:
-                self._describe(labels, value, table, record)
+                self._describe(labels, value, {**table, AREA: [written]}, record)
         return written
 
     def replace(
@@ -155,7 +155,7 @@ class Ledger:
                 renumber(labels, [value], 0, target)
                 written = write_object(labels, value, found, dims, over=over)
             if written:
-                self._describe(labels, value, table, record)
+                self._describe(labels, value, {**table, AREA: [written]}, record)
         return written
 
     def delete(self, labels: Labels, ids: Iterable[int]) -> None:
@@ -204,7 +204,8 @@ class Ledger:
                 put_rows(labels, [number], {**row, INDEX: [number], AREA: [area], IOU: [None], COUNT: [0]})
 
     def _describe(self, labels: Labels, value: int, table: Table, record: Record | None) -> None:
-        area = rows_of(labels, [value]).get(AREA) or [0]
+        # Of a large layer nobody counts pixels but those that are written.
+        area = rows_of(labels, [value]).get(AREA) or table[AREA]
         put_rows(labels, [value], {**table, INDEX: [value], AREA: area})
         put_records(labels, [value], {} if record is None else {value: record})
 
