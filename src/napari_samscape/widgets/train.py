@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QLayout, QLineEdit, QWidget
 
 from napari_samscape.errors import InputError
-from napari_samscape.widgets.autosave import sessions_folder
+from napari_samscape.widgets.autosave import data_folder
 from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users
 from napari_samscape.widgets.controls import form
 from napari_samscape.widgets.dock import NO_IMAGE, tell
@@ -148,7 +148,7 @@ def _tuned(  # noqa: PLR0913  (what the dock was set to)
 
 
 def _folder() -> Path:
-    return sessions_folder().with_name("models")
+    return data_folder() / "models"
 
 
 def _free_path() -> Path:
