@@ -1,8 +1,8 @@
 """Fine-tuning: a model and a few labelled pictures in, a model that knows them out; minutes on two cores.
 
 The parent is only read. What it knew is kept in three ways: by default most of its encoder is frozen; some of
-the steps are about made-up scenes, which are of many kinds; and of all weights met on the way those are kept
-that answer best about objects that no step has seen.
+the steps are about what the parent says of sample pictures, and about made-up scenes; and of all weights met on
+the way those are kept that answer best about objects that no step has seen.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from napari_samscape.training.data import Picture
 from napari_samscape.training.lesson import Manner, batch_of_crops, batch_of_views, keep_views
 from napari_samscape.training.lora import add_low_rank, is_low_rank, merge_low_rank
 from napari_samscape.training.material import Material
+from napari_samscape.training.memory import remembered
 from napari_samscape.training.prompts import Batch
 from napari_samscape.training.synthetic import synthetic_picture
 from napari_samscape.training.train import forward, make_optimizers
@@ -73,9 +74,9 @@ class Settings:
     views : int
         Of the pictures that a frozen encoder sees.
     scenes : int
-        Made-up ones, to rehearse.
+        Made-up ones, to rehearse, beside as many views of what the parent says of the sample pictures.
     rehearsal : float
-        Share of the steps that are about them.
+        Share of the steps that are about these.
     rank : int
         Of low-rank changes.
     seed : int
@@ -93,7 +94,7 @@ class Settings:
     crops: int = 4
     views: int = 40
     scenes: int = 12
-    rehearsal: float = 0.25
+    rehearsal: float = 0.35
     rank: int = 4
     seed: int = 0
 
@@ -271,6 +272,9 @@ def _lessons(learner: Learner, pictures: Sequence[Picture], tell: Progress) -> M
     settings, model = learner.settings, learner.child
     rng = np.random.default_rng(settings.seed)
     scenes = [synthetic_picture(FIRST_SCENE + i) for i in range(settings.scenes if settings.rehearsal else 0)]
+    if settings.rehearsal:
+        answers = remembered(model)
+        scenes += answers * (settings.scenes // max(1, len(answers)))  # as often as made-up ones
     if settings.method == "decoder":
         views = keep_views(model, pictures, settings.views, rng, progress=tell)
         others = keep_views(model, scenes, len(scenes), rng, progress=tell)
