@@ -25,6 +25,10 @@ from napari_samscape.model.nano import NanoConfig
 from napari_samscape.model.prompt_encoder import BOX_END, BOX_START, FOREGROUND, PADDING, PromptEncoder
 from napari_samscape.model.sam import Sam, build_nano
 from napari_samscape.model.weights import load_model, save_model
+from napari_samscape.prediction.instances import instance_from_mask
+from napari_samscape.prediction.types import Instances
+from napari_samscape.sample_files import SAMPLES
+from napari_samscape.training import memory
 from napari_samscape.training.finetune import CLICK, Learner, Settings, finetune
 from napari_samscape.training.lesson import Manner, batch_of_views, keep_views
 from napari_samscape.training.lora import add_low_rank, is_low_rank, merge_low_rank
@@ -190,6 +194,21 @@ class TestLessons:
         assert box.boxes is not None and box.boxes.tolist() == [[2, 3, 4, 5]] and box.points.shape[1] == 0
         mixed = torch.tensor([[FOREGROUND, PADDING, PADDING], [PADDING, BOX_START, BOX_END]])
         assert as_asked(points.expand(2, -1, -1), mixed).labels is mixed
+
+
+class TestMemory:
+    def test_of_its_own_answers_a_model_rehearses_those_it_is_sure_of(self, nano, monkeypatch) -> None:
+        def found(model, pixels, options) -> Instances:
+            square = np.ones((9, 9), bool)
+            said = ((5, 0.9), (30, 0.5))
+            items = [instance_from_mask(square, offset=(y, 5), predicted_iou=iou) for y, iou in said]
+            return Instances(tuple(items), pixels.shape[:2])
+
+        monkeypatch.setattr(memory, "everything", found)
+        pictures = memory.remembered(nano)
+        assert [picture.name for picture in pictures] == list(SAMPLES)
+        assert all(picture.boxes.tolist() == [[1, 5, 5, 14, 14]] for picture in pictures)
+        assert not any(picture.complete for picture in pictures)  # what it did not find may be something
 
 
 class TestLowRank:

@@ -1,8 +1,8 @@
 """Fine-tuning: a model and a few labelled pictures in, a model that knows them out; minutes on two cores.
 
 The parent is only read. What it knew is kept in three ways: by default most of its encoder is frozen; some of
-the steps are about what the parent says of sample pictures, and about made-up scenes; and of all weights met on
-the way those are kept that answer best about objects that no step has seen.
+the steps are about what the parent says of sample pictures, and about made-up scenes; and of all weights met
+on the way those are kept that answer best about objects that no step has seen.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from napari_samscape.errors import InputError
 from napari_samscape.model.nano import NanoEncoder
 from napari_samscape.model.sam import Sam
+from napari_samscape.sample_files import SAMPLES
 from napari_samscape.training.data import Picture
 from napari_samscape.training.lesson import Manner, batch_of_crops, batch_of_views, keep_views
 from napari_samscape.training.lora import add_low_rank, is_low_rank, merge_low_rank
@@ -272,7 +273,7 @@ def _lessons(learner: Learner, pictures: Sequence[Picture], tell: Progress) -> M
     settings, model = learner.settings, learner.child
     rng = np.random.default_rng(settings.seed)
     scenes = [synthetic_picture(FIRST_SCENE + i) for i in range(settings.scenes if settings.rehearsal else 0)]
-    if settings.rehearsal:
+    if settings.rehearsal and settings.scenes >= len(SAMPLES):
         answers = remembered(model)
         scenes += answers * (settings.scenes // max(1, len(answers)))  # as often as made-up ones
     if settings.method == "decoder":

@@ -1,7 +1,7 @@
 """What a model knew before it was fine-tuned: its own answers on the pictures that come with the package.
 
-They are rehearsed as if they were the truth, beside made-up scenes, which are of other kinds. The true objects
-of these pictures are not looked at.
+They are rehearsed as if they were the truth, beside made-up scenes, which are of other kinds. The true
+objects of these pictures are not looked at.
 """
 
 from __future__ import annotations
