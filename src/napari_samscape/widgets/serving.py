@@ -105,6 +105,9 @@ def main() -> None:
     """Serve on standard input and output."""
     if hasattr(os, "nice"):
         os.nice(PRIORITY)
+    from napari_samscape.model.allocation import keep_freed_memory
+
+    keep_freed_memory()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anybody prints must not come between
     serve(named(sys.argv[1])(sys.argv[2]), sys.stdin.buffer, answers)
