@@ -13,8 +13,9 @@ wants CUDA, gigabytes of it; where it does not fit, the suppression of overlappi
 it, is done by a few lines of ours, and the result says so. With --packages others are installed, torch among
 them: 'segment-anything==1.0 torch==2.9.1 torchvision==0.24.1'.
 
-With --json the last line is JSON: speed-ups (reference / ours, medians); everything_memory_ratio (ours /
-reference, peak of the whole process); and for nano the mean IoU of matched masks, and how many there are.
+The figures go into REPORT.md, but those of --quick do not. With --json the last line is JSON: speed-ups
+(reference / ours, medians); everything_memory_ratio (ours / reference, peak of the whole process); and for
+nano the mean IoU of matched masks, and how many there are.
 The reference computes in float32. Figures of our decoder, everything-mode and masks are those with precision
 bfloat16, and, where a name has fp32 in it, float32; bf16_mask_iou says how far the two agree on ViT-B.
 """
@@ -40,6 +41,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
+from sections import Report  # beside this file
 
 import napari_samscape
 from napari_samscape.model.config import DecoderConfig, ViTConfig
@@ -58,6 +60,8 @@ MINI = ViTConfig(256, 16, width=96, heads=4, hidden=384, windows=(5, 0, 5, 0), o
 DECODER = DecoderConfig(width=256, heads=8, hidden=2048, inner=128, depth=2, iou_hidden=256)
 #: For nano in both generators; the rest as the reference has it.
 NANO = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.6}
+ABOUT = """`segment-anything` 1.0 and this package in turns, ViT-B with random weights, 1024 x 1024 pixels;
+what each line means: [docs/performance.md](../docs/performance.md)."""
 MATCHED = 0.5  # least IoU of two masks that are taken for the same
 
 
@@ -276,11 +280,18 @@ def main() -> None:
     python = reference_python(options.environment, options.packages)
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(options, python, Path(folder))
+    shown = {
+        name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in figures.items()
+    }
+    if not options.quick:
+        lines = ["| what | figure |", "|---|---:|", *(f"| {name} | {text} |" for name, text in shown.items())]
+        command = "python benchmarks/compare_reference.py"
+        Report(HERE / "REPORT.md").put("Beside the reference", [ABOUT, "", *lines], command)
     if options.json:
         print(json.dumps(figures))
         return
-    for name, value in figures.items():
-        print(f"{name:26} {value:.3g}" if isinstance(value, float) else f"{name:26} {value}")
+    for name, text in shown.items():
+        print(f"{name:28} {text}")
 
 
 if __name__ == "__main__":

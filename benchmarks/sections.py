@@ -32,6 +32,7 @@ TITLES = (
     "Everything, by the number of prompts",
     "Predicted against true IoU, one click",
     "Time",
+    "Beside the reference",
     "Pictures of any size",
     "Workers",
     "A million tiles",

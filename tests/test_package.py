@@ -79,7 +79,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported(root):
     extras = project["optional-dependencies"]
     lines = project["dependencies"] + [
         line
-        for extra in ("napari", "train", "evaluation", "detectors", "dask", "parquet", "remote")
+        for extra in ("napari", "train", "evaluation", "detectors", "dask", "parquet", "remote", "text")
         for line in extras[extra]
     ]
     declared = {re.match(r"[\w-]+", line).group().lower() for line in lines}

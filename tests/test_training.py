@@ -16,10 +16,11 @@ from PIL import Image
 from napari_samscape import InputError
 from napari_samscape.io import write_labels
 from napari_samscape.io.labelled import IGNORE
-from napari_samscape.model.nano import OFFSET_UNIT
+from napari_samscape.model.nano import IMAGE_SIZE, OFFSET_UNIT
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from napari_samscape.model.sam import build_nano
 from napari_samscape.model.weights import load_model
+from napari_samscape.training.batches import Sampler, read_pictures
 from napari_samscape.training.data import (
     Crop,
     chances_by_kind,
@@ -298,14 +299,12 @@ class TestTraining:
         assert kept[0] == kept[1] != kept[2]
 
     def test_a_run_stopped_between_steps_ends_like_one_that_was_not(self, config: Config, tmp_path) -> None:
-        from napari_samscape.training.train import make_batch, read_pictures
-
         config = replace(config, minutes=60)
-        groups, weights = read_pictures(config)
+        sampler = Sampler(*read_pictures(config), config, IMAGE_SIZE, None)
 
         def steps(state: State, n: int) -> State:
             for _ in range(n):
-                one_step(state, make_batch(groups, weights, config, state.step), config)
+                one_step(state, sampler.batch(state.step), config)
                 state.step += 1
             return state
 

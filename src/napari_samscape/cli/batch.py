@@ -41,6 +41,7 @@ class PromptFreeMode(StrEnum):
     everything = "everything"
     boxes = "boxes"
     edges = "edges"
+    text = "text"
 
 
 @app.command()
@@ -57,7 +58,8 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder for outputs and tables.")],
     model: Model = "nano",
     mode: Annotated[
-        PromptFreeMode | None, typer.Option(help="Where left out: boxes with a detector, else everything.")
+        PromptFreeMode | None,
+        typer.Option(help="Where left out: boxes with a detector, text with a text, else everything."),
     ] = None,
     detector: Annotated[
         str | None, typer.Option(metavar="NAME", help="Finds the boxes, as in `samscape segment`.")
@@ -88,6 +90,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
     *,
     options: dict[str, Any],
     link: Any,
+    phrase: Any,
 ) -> None:
     """Find objects in many pictures with the same settings, and list them in one table.
 
@@ -109,7 +112,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
 
     settings = {
         "model": model,
-        "mode": str(mode or (PromptFreeMode.boxes if detector else PromptFreeMode.everything)),
+        "mode": str(mode or _mode(detector is not None, phrase is not None)),
         "detector": detector,
         "nested": str(nested),
         "device": device,
@@ -120,6 +123,7 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         "object_size": object_size,
         "options": options,
         "link": link,
+        "phrase": phrase,
         "plane": plane,
         "level": level,
         "channels": read_channels(channels),
@@ -133,6 +137,12 @@ def batch(  # noqa: PLR0913  (a command's options are its parameters)
         )
     print_json(result.to_json()) if as_json else print_result(result)
     say_what_failed(result.sentences)
+
+
+def _mode(has_detector: bool, has_text: bool) -> PromptFreeMode:
+    if has_detector:
+        return PromptFreeMode.boxes
+    return PromptFreeMode.text if has_text else PromptFreeMode.everything
 
 
 def print_result(result: BatchResult) -> None:

@@ -1,4 +1,4 @@
-"""Options that commands share: all of `EverythingOptions`, by the same name, and how objects are linked."""
+"""Options that commands share: those of `EverythingOptions`, by the same name, of links, and of texts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from napari_samscape.cli.app import STACKS
+from napari_samscape.errors import InputError
 from napari_samscape.prediction.options import DENSE_DEFAULTS, PROMPT_SOURCES, EverythingOptions
 
 if TYPE_CHECKING:
+    from napari_samscape.prediction.phrase import Phrase
     from napari_samscape.scaling.link import LinkOptions
 
 PANEL = "How everything-mode looks"
+WORDS = "Words"
 
 #: What each means, in the order of ``--help``.
 HELP = {
@@ -53,18 +56,37 @@ LINK: dict[str, tuple[Any, str | None, str]] = {
 }
 _LINK_NAMES = {"link_axes": "axes", "link_iou": "min_iou", "link_gap": "max_gap", "link_extent": "min_extent"}
 
+#: What to look for in words, likewise.
+TEXT: dict[str, tuple[Any, str | None, str]] = {
+    "text": (str | None, '"…"', "What to look for."),
+    "clip": (str | None, "NAME|DIR", "The CLIP that knows what words look like (extra text)."),
+    "distractors": (
+        str | None,
+        '"…;…"',
+        "What else things may be. [default: something else; the background; a texture]",
+    ),
+    "text_thresh": (
+        float | None,
+        None,
+        "How likely a thing has to be it, 0 to 1. [default: 0.5; of a detector's scores 0.1]",
+    ),
+    "top": (int | None, "N", "No more things than this, the likeliest."),
+}
+_TEXT_NAMES = {"text_thresh": "threshold"}
+
 
 def takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options; its last arguments are what a `Job` calls ``options`` and ``link``."""
+    """Give a command these options; its last arguments are a `Job`'s ``options``, ``link`` and ``phrase``."""
 
     @wraps(command)
     def taking(**values: Any) -> None:
         chosen = {name: values.pop(name) for name in HELP}
         link = {name: values.pop(name) for name in LINK}
-        command(**values, options=read_options(chosen), link=read_link(link))
+        text = {name: values.pop(name) for name in TEXT}
+        command(**values, options=read_options(chosen), link=read_link(link), phrase=read_phrase(text))
 
     signature = inspect.signature(command, eval_str=True)
-    own = [one for name, one in signature.parameters.items() if name not in ("options", "link")]
+    own = [one for name, one in signature.parameters.items() if name not in ("options", "link", "phrase")]
     parameters = [*own, *_parameters()]
     # Typer reads both.
     taking.__dict__["__signature__"] = signature.replace(parameters=parameters)
@@ -103,16 +125,36 @@ def read_link(values: dict[str, Any]) -> LinkOptions | None:
     return LinkOptions(**given) if values["link"] or given else None
 
 
+def read_phrase(values: dict[str, Any]) -> Phrase | None:
+    """Make a phrase of what is set; nothing is looked for without a text.
+
+    Raises
+    ------
+    InputError
+        If something is said of a text that is not there, or is wrong.
+    """
+    from napari_samscape.prediction.phrase import Phrase
+
+    given = {_TEXT_NAMES.get(name, name): value for name, value in values.items() if value is not None}
+    if given and "text" not in given:
+        option = next(name for name, value in values.items() if value is not None)
+        raise InputError(f"--{option.replace('_', '-')} belongs to a --text, which is missing.")
+    if "distractors" in given:
+        given["distractors"] = [part.strip() for part in given["distractors"].split(";") if part.strip()]
+    return Phrase(**given) if given else None
+
+
 def _parameters() -> list[inspect.Parameter]:
     hints = get_type_hints(EverythingOptions)
     kinds = {bool: bool, int: int, float: float, float | None: float}
-    links = [
+    groups = [
         _parameter(
             name,
             kind,
-            typer.Option(f"--{name.replace('_', '-')}", metavar=shown, help=text, rich_help_panel=STACKS),
+            typer.Option(f"--{name.replace('_', '-')}", metavar=shown, help=text, rich_help_panel=panel),
         )
-        for name, (kind, shown, text) in LINK.items()
+        for panel, group in ((WORDS, TEXT), (STACKS, LINK))
+        for name, (kind, shown, text) in group.items()
     ]
     looks = [
         _parameter(
@@ -122,7 +164,7 @@ def _parameters() -> list[inspect.Parameter]:
         )
         for name, text in HELP.items()
     ]
-    return [*links, *looks]
+    return [*groups, *looks]
 
 
 def _parameter(name: str, kind: Any, option: Any) -> inspect.Parameter:

@@ -43,6 +43,7 @@ class Mode(StrEnum):
     prompts = "prompts"
     boxes = "boxes"
     edges = "edges"
+    text = "text"
 
 
 class Nested(StrEnum):
@@ -69,7 +70,8 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     mode: Annotated[
         Mode | None,
         typer.Option(
-            help="Where left out: prompts if there are any, else everything.", rich_help_panel=PROMPTS
+            help="Where left out: prompts if there are any, text if there is one, else everything.",
+            rich_help_panel=PROMPTS,
         ),
     ] = None,
     points: Annotated[
@@ -145,6 +147,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
     *,
     options: dict[str, Any],
     link: Any,
+    phrase: Any,
 ) -> None:
     """Find objects in a picture and write them as labels.
 
@@ -186,6 +189,12 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         samscape segment cells.tif out.tif --mode boxes --detector otsu --objects cells.geojson
 
         samscape segment scene.jpg edges.tif --mode edges
+
+    What looks like a phrase; or what a detector finds that is asked by words (docs/text.md):
+
+        samscape segment scene.jpg cups.tif --text "a cup" --clip openai/clip-vit-base-patch32
+
+        samscape segment scene.jpg cups.tif --detector transformers:google/owlv2-base-patch16 --text "a cup"
     """
     from napari_samscape.io import BoxList
     from napari_samscape.scaling.batch import run
@@ -203,7 +212,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         mode = mode or Mode.boxes
     else:
         prompts = read_prompts(points, labels, boxes, image)
-    chosen = mode or (Mode.prompts if prompts else Mode.everything)
+    chosen = mode or (Mode.prompts if prompts else Mode.text if phrase else Mode.everything)
     job = Job(
         *(image, out, model, str(chosen), prompts, device, overlay, overwrite, given.boxes, thin),
         scores=given.scores or (),
@@ -216,6 +225,7 @@ def segment(  # noqa: PLR0913  (a command's options are its parameters)
         object_size=object_size,
         options=options,
         link=link,
+        phrase=phrase,
         plane=plane,
         level=level,
         channels=read_channels(channels),

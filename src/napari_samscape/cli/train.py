@@ -20,16 +20,28 @@ def train(
     start: Annotated[
         Path | None, typer.Option(metavar="WEIGHTS", help="Begin with these weights instead of fresh ones.")
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLIP",
+            help="Teach the model to find objects by words: a CLIP's folder or name (extra text).",
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
 ) -> None:
-    """Train nano on labelled pictures; a stopped run goes on where it was.
+    """Train a model on labelled pictures; a stopped run goes on where it was.
 
     The output folder of the configuration gets `nano.safetensors` (the weights, loaded by path like any
     checkpoint), `state.pt` (all that is needed to go on), `log.jsonl` and `curve.png`; where
     data sets to validate on are named, also `samples.png`: the truth in green, the answer in magenta.
 
         samscape train training/nano.toml --minutes 60
+
+    With `--text` and `--start` the image encoder stays as it is; the rest learns to take embeddings of CLIP
+    as prompts: of the objects' pictures in training, of phrases afterwards.
+
+        samscape train words.toml --start vit_b.pth --text clip-vit-large-patch14
     """
     from napari_samscape.training.train import read_config
     from napari_samscape.training.train import train as run
@@ -39,6 +51,7 @@ def train(
         settings,
         minutes=settings.minutes if minutes is None else minutes,
         start=settings.start if start is None else str(start.resolve()),
+        text=settings.text if text is None else str(Path(text).resolve()) if Path(text).exists() else text,
         threads=threads or settings.threads,
         device=device or settings.device,
     )

@@ -285,7 +285,8 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        The ``about`` of `write_labels` or `write_map`; None if it says nothing, or is not ours.
+        The ``about`` of `write_labels`, `write_map` or `write_objects`; None if it says nothing, or is not
+        ours.
     """
     path = Path(path)
     about: Any = None
@@ -296,6 +297,9 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         elif path.suffix.lower() == ".png":
             with pillow.open(path, formats=["PNG"]) as picture:
                 about = json.loads(picture.info[ATTRIBUTE])
+        elif path.suffix.lower() in (".json", ".geojson"):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            about = content.get("info", content)[ATTRIBUTE]
         elif path.is_file():
             with tifffile.TiffFile(path) as file:
                 about = (file.shaped_metadata or ({},))[0].get(ATTRIBUTE)

@@ -44,6 +44,11 @@ def count(shapes: Shapes, pattern: str) -> int:
     return max(found) + 1 if found else 0
 
 
+def text_width(shapes: Shapes) -> int:
+    """Width of the text embeddings that the prompt encoder takes; 0 where it has no projection for them."""
+    return shapes.get("prompt_encoder.text_projection.weight", (0, 0))[1]
+
+
 def vit_config(shapes: Shapes) -> ViTConfig:
     """Infer the ViT from shapes; a block whose relative positions span the whole grid is global.
 

@@ -14,7 +14,7 @@ from napari_samscape.model.config import ViTConfig
 from napari_samscape.model.layers import LayerNorm2d, MLPBlock
 
 #: Bytes that one block's attention bias may take; more queries than that are handled in turn.
-BIAS_BYTES = 64 * 2**20
+BIAS_BYTES = 40 * 2**20
 
 
 class PatchEmbed(nn.Module):

@@ -216,9 +216,9 @@ class MaskDecoder(nn.Module):
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
         image, added, places = (
-            maps.to(features.dtype).flatten(2).transpose(1, 2).contiguous() for maps in (features, dense, pe)
+            maps.to(features.dtype).flatten(2).transpose(1, 2) for maps in (features, dense, pe)
         )  # (b, h*w, width)
-        image = image + added
+        image, places = image.contiguous() + added, places.contiguous()
         tokens, image = self.transformer(image, places, tokens, len(own))
         return tokens[:, 1:], image, self.iou_prediction_head(tokens[:, 0])
 

@@ -1,4 +1,4 @@
-"""SAM's prompt encoder: points and boxes to sparse tokens, masks to a dense map (appendix A).
+"""SAM's prompt encoder: points, boxes and texts to sparse tokens, masks to a dense map (appendix A, D.5).
 
 Points are (x, y) in pixels of the shown picture.
 """
@@ -6,10 +6,12 @@ Points are (x, y) in pixels of the shown picture.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from napari_samscape.errors import InputError
 from napari_samscape.model.layers import LayerNorm2d
 
 BACKGROUND, FOREGROUND, BOX_START, BOX_END = range(4)
@@ -63,6 +65,45 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(mask_channels, width, 1),
         )
         self.no_mask_embed = nn.Embedding(1, width)
+        self._whole: tuple[Any, Tensor] | None = None  # positions of the grid that was last asked for
+        self.text_projection: nn.Linear | None = None  # SAM as published has none
+
+    @property
+    def text_width(self) -> int:
+        """Width of the text embeddings that are taken; 0 where none are."""
+        return 0 if self.text_projection is None else self.text_projection.in_features
+
+    def add_text(self, text_width: int) -> None:
+        """Take text embeddings of this width from now on, by a projection that has learnt nothing yet."""
+        projection = nn.Linear(text_width, self.width, device=self.no_mask_embed.weight.device)
+        # Embeddings have a length of 1: so their token is as large as those of points.
+        nn.init.normal_(projection.weight)
+        nn.init.zeros_(projection.bias)
+        self.text_projection = projection
+
+    def projection_for(self, text_width: int) -> nn.Linear:
+        """Give the projection of text embeddings of this width.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        if self.text_projection is None:
+            raise InputError(
+                "This model takes no text: its checkpoint has no 'prompt_encoder.text_projection'; "
+                "samscape train --text adds one."
+            )
+        if text_width != self.text_width:
+            raise InputError(
+                f"The text has an embedding of {text_width} numbers, but this model learnt from a CLIP "
+                f"with {self.text_width}."
+            )
+        return self.text_projection
+
+    def embed_texts(self, texts: Tensor) -> Tensor:
+        """Tokens ``(b, 1, width)`` of CLIP's embeddings ``(b, text_width)``, each of length 1."""
+        return self.projection_for(texts.shape[1])(texts)[:, None]
 
     def mask_prompt_size(self, grid: tuple[int, int]) -> tuple[int, int]:
         """(h, w) that a mask prompt has for an embedding of ``grid`` cells."""
@@ -82,6 +123,17 @@ class PromptEncoder(nn.Module):
         -------
         Tensor, shape (1 or b, width, h, w)
         """
+        if origin is not None:
+            return self._encoded_cells(grid, origin)
+        matrix: Tensor = self.pe_layer.positional_encoding_gaussian_matrix  # type: ignore[assignment]
+        # The same for every prompt; but what inference has made, training may not use.
+        version = 0 if matrix.is_inference() else matrix._version
+        key = (grid, matrix.device, matrix.data_ptr(), version, torch.is_inference_mode_enabled())
+        if self._whole is None or self._whole[0] != key:
+            self._whole = (key, self._encoded_cells(grid, None))
+        return self._whole[1]
+
+    def _encoded_cells(self, grid: tuple[int, int], origin: Tensor | None) -> Tensor:
         device = self.no_mask_embed.weight.device
         y = torch.arange(grid[0], device=device) + 0.5
         x = torch.arange(grid[1], device=device) + 0.5

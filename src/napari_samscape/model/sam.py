@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from napari_samscape.model.config import Shapes, decoder_config, vit_config
+from napari_samscape.model.config import Shapes, decoder_config, text_width, vit_config
 from napari_samscape.model.image_encoder import ImageEncoder
 from napari_samscape.model.mask_decoder import MaskDecoder
 from napari_samscape.model.nano import (
@@ -52,11 +52,12 @@ class PromptTensors:
     labels: Tensor  # (b, n)
     boxes: Tensor | None = None  # (b, 4)
     masks: Tensor | None = None  # (b, 1, h, w) logits
+    texts: Tensor | None = None  # (b, d), see `PromptEncoder.embed_texts`
 
     def __getitem__(self, some: slice | list[int]) -> PromptTensors:
         """Some of the prompts."""
-        boxes, masks = (None if given is None else given[some] for given in (self.boxes, self.masks))
-        return PromptTensors(self.points[some], self.labels[some], boxes, masks)
+        boxes, masks, texts = (None if t is None else t[some] for t in (self.boxes, self.masks, self.texts))
+        return PromptTensors(self.points[some], self.labels[some], boxes, masks, texts)
 
 
 #: Gives what an encoder makes of a picture (y, x, 3) of uint8: as it was kept, or by calling it.
@@ -131,7 +132,8 @@ class Sam(nn.Module):
         """Where products have the model's precision; float32 leaves everything as it is."""
         if self.precision == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+        # Every weight is used once, so none is kept in half precision: that would be half the model again.
+        return torch.autocast(self.device.type, self.precision, cache_enabled=False)
 
     def _result(self, tensor: Tensor) -> Tensor:
         """In float32, unless the caller asked for another precision by a context of its own."""
@@ -158,7 +160,8 @@ class Sam(nn.Module):
         iou : Tensor, shape (b, n)
             Predicted.
         """
-        if len(prompt.points) and is_worth_it(encoded):
+        # A text may mean anything in the picture, so there is no window for it.
+        if len(prompt.points) and prompt.texts is None and is_worth_it(encoded):
             return decode_in_windows(self.decode_whole, encoded, prompt, which)
         return self.decode_whole(encoded, prompt, which)
 
@@ -229,6 +232,8 @@ class Sam(nn.Module):
         grid = (encoded.features.shape[2], encoded.features.shape[3])
         points, labels = join_prompts(prompt.points, prompt.labels, prompt.boxes)
         sparse, dense, fine = self.prompt_encoder(points, labels, prompt.masks, grid, origin, encoded.dense)
+        if prompt.texts is not None:
+            sparse = torch.cat([sparse, self.prompt_encoder.embed_texts(prompt.texts)], dim=1)
         pe = self.prompt_encoder.dense_pe(grid, origin)
         # What an outer autocast made of the features is left as it is.
         features = (
@@ -283,6 +288,13 @@ def build_model(shapes: Shapes) -> Sam:
     KeyError, IndexError, ValueError
         If the names and shapes are not those of any known architecture.
     """
+    model = _build_wordless(shapes)
+    if text_width(shapes):
+        model.prompt_encoder.add_text(text_width(shapes))
+    return model
+
+
+def _build_wordless(shapes: Shapes) -> Sam:
     decoder = decoder_config(shapes)
     if "image_encoder.downs.0.0.weight" in shapes:
         return build_nano(nano_config(shapes, decoder))

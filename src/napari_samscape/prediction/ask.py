@@ -7,7 +7,7 @@ turns out to be small there is asked once more through a window.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.enlarge import Enlarger
-from napari_samscape.prediction.predict import decode
+from napari_samscape.prediction.predict import decode, parts_of
 from napari_samscape.prediction.types import FloatArray, Instance, Prompts
 
 if TYPE_CHECKING:
-    from napari_samscape.prediction.views import Box, Views
+    from napari_samscape.prediction.views import Box, View, Views
 
 BATCH = 16  # prompts decoded at once; larger batches are no faster on a CPU
 
@@ -31,8 +31,9 @@ class Answer:
 
     Attributes
     ----------
-    masks : tuple of Instance
-        One or more candidates, in the picture's coordinates; without area where nothing was found.
+    masks : sequence of Instance
+        One or more candidates, in the picture's coordinates; without area where nothing was found. By a
+        model, each is enlarged when it is first asked for.
     iou : ndarray of float32, shape (n,)
         Predicted; NaN by a method that does not know.
     logits : ndarray of float32, shape (n, h, w)
@@ -42,7 +43,7 @@ class Answer:
         The box (y0, x0, y1, x1) of the part of the picture that was looked at.
     """
 
-    masks: tuple[Instance, ...]
+    masks: Sequence[Instance]
     iou: NDArray[np.float32]
     logits: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
     view: Box = (0, 0, 0, 0)
@@ -58,6 +59,29 @@ class Answer:
         return np.asarray(self.logits[int(self.iou.argmax())])
 
 
+class _Candidates(Sequence[Instance]):
+    """Masks of one answer; most are never looked at, so each is enlarged when it is."""
+
+    def __init__(
+        self, logits: FloatArray, iou: NDArray[np.float32], enlarge: Callable[..., Instance], view: View
+    ) -> None:
+        self._logits, self._iou, self._enlarge, self._view = logits, iou, enlarge, view
+        self._known: dict[int, Instance] = {}
+
+    def __len__(self) -> int:
+        return len(self._logits)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        index = range(len(self))[index]
+        if index not in self._known:
+            self._known[index] = self._enlarge(
+                self._logits[index], origin=self._view.origin, predicted_iou=float(self._iou[index])
+            )
+        return self._known[index]
+
+
 def ask(
     views: Views, prompts: Sequence[Prompts], *, multimask: bool | None = None, look: bool = True
 ) -> list[Answer]:
@@ -71,8 +95,8 @@ def ask(
         In pixels of the picture. A mask of logits is left out where a point lies outside of the view that it
         belongs to.
     multimask : bool, optional
-        Three masks or one; three for a single click where left out, which may mean a part or a whole (SAM
-        paper, section 3).
+        Three masks or one; three for a single click or a text where left out, which may mean a part or a
+        whole (SAM paper, section 3).
     look : bool
         Whether new views may be embedded; without, only those are used that have been, and the whole picture.
 
@@ -97,7 +121,9 @@ def ask(
     answers = _answers(views, prompts, places, multimask)
     again = []
     for index, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        if prompt.box is None and prompt.mask is None and answer.best.area:  # its size shows only now
+        has_size = prompt.box is not None or prompt.mask is not None
+        # A click's size shows only now; a text might mean something else in a window.
+        if not has_size and prompt.text is None and answer.best.area:
             size = float(np.sqrt(np.prod(answer.best.shape)))
             places[index] = usable(views.choose(extent_of(prompt), size))
             again += [index] if places[index] != views.whole else []
@@ -133,7 +159,7 @@ def _check_mask(prompt: Prompts, views: Views) -> None:
 
 def _with_box_of_mask(prompt: Prompts) -> Prompts:
     """Add the box of a drawn mask that comes alone, which models say little to."""
-    alone = len(prompt.points) == 0 and prompt.box is None
+    alone = len(prompt.points) == 0 and prompt.box is None and prompt.text is None
     if not alone or prompt.mask is None or prompt.mask.dtype != bool:
         return prompt
     return replace(prompt, box=extent_of(prompt) + (-0.5, -0.5, 0.5, 0.5))
@@ -151,7 +177,7 @@ def _place(views: Views, prompt: Prompts) -> Box:
     """The view of a prompt that tells one, by its object's size or its mask; else the whole picture."""
     if prompt.mask is not None and prompt.mask.dtype != bool:
         return prompt.mask_view or views.whole
-    has_size = prompt.box is not None or prompt.mask is not None
+    has_size = (prompt.box is not None or prompt.mask is not None) and prompt.text is None
     return views.choose(extent_of(prompt)) if has_size else views.whole
 
 
@@ -161,7 +187,7 @@ def _answers(
     """Answers in given views; prompts of a view that are alike are decoded together."""
     groups: dict[Any, list[int]] = defaultdict(list)
     for index, (prompt, place) in enumerate(zip(prompts, places, strict=True)):
-        groups[place, len(prompt.points), prompt.box is None, prompt.mask is None].append(index)
+        groups[place, parts_of(prompt)].append(index)
     answers: dict[int, Answer] = {}
     for (place, *_), members in groups.items():
         for start in range(0, len(members), BATCH):
@@ -175,21 +201,14 @@ def _decoded(views: Views, prompts: Sequence[Prompts], place: Box, multimask: bo
     view = views.view(place)
     shifted = [moved(prompt, place) for prompt in prompts]
     if multimask is None:
-        first = prompts[0]
-        multimask = len(first.points) == 1 and first.box is None and first.mask is None
+        points, *others = parts_of(prompts[0])
+        has_text = others.pop()
+        multimask = points + has_text == 1 and not any(others)
     logits, iou = decode(views.model, view.embedding, shifted, multimask=multimask)
     low, guessed = logits.float().cpu().numpy(), iou.float().cpu().numpy()
     enlarge = Enlarger(views.model, view.embedding, low.shape[-2:]).instance
     return [
-        Answer(
-            tuple(
-                enlarge(mask, origin=view.origin, predicted_iou=float(value))
-                for mask, value in zip(masks, said, strict=True)
-            ),
-            said,
-            masks,
-            place,
-        )
+        Answer(_Candidates(masks, said, enlarge, view), said, masks, place)
         for masks, said in zip(low, guessed, strict=True)
     ]
 

@@ -90,7 +90,8 @@ def is_worth(box: Box, layer: int, seen: Sequence[Crop]) -> bool:
 
 def _within(box: Box, points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which of the points (n, 2) lie in a box."""
-    return np.asarray(((points >= box[:2]) & (points < box[2:])).all(axis=1))
+    inside = (points >= box[:2]) & (points < box[2:])
+    return inside[:, 0] & inside[:, 1]
 
 
 def well_shown(crops: Iterable[Crop]) -> list[Instance]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.detections import Detector
+from napari_samscape.prediction.phrase import Phrase
 
 GROUP = "samscape.detectors"
 BUILT_IN = ("blobs", "otsu")
@@ -43,8 +44,12 @@ def detector_names() -> list[str]:
     return [*BUILT_IN, *sorted(set(_entry_points()) - set(BUILT_IN))]
 
 
-def check_detector(name: str) -> None:
-    """Raise InputError if there is no detector of this name; nothing is loaded."""
+def check_detector(name: str, phrase: Phrase | None = None) -> None:
+    """Raise InputError if there is no detector of this name, or none that takes words; nothing is loaded."""
+    if phrase is not None and not name.startswith(TRANSFORMERS):
+        raise InputError(
+            f"The detector '{name}' takes no text; {TRANSFORMERS}MODEL of a zero-shot detector does."
+        )
     if name.startswith(TRANSFORMERS):
         if name == TRANSFORMERS:
             raise InputError(f"The detector '{TRANSFORMERS}' needs a model's name or folder after the colon.")
@@ -54,7 +59,7 @@ def check_detector(name: str) -> None:
         )
 
 
-def load_detector(name: str) -> NamedDetector:
+def load_detector(name: str, phrase: Phrase | None = None) -> NamedDetector:
     """Import the detector of a name.
 
     Parameters
@@ -62,6 +67,8 @@ def load_detector(name: str) -> NamedDetector:
     name : str
         One of `detector_names`, or "transformers:" followed by the folder of an object-detection model of
         that library, or by its name in the library's own store, from where it is downloaded.
+    phrase : Phrase, optional
+        What it is to find, by a model of that library for zero-shot detection.
 
     Returns
     -------
@@ -78,11 +85,11 @@ def load_detector(name: str) -> NamedDetector:
     >>> find = load_detector("otsu")
     >>> find(pixels)  # doctest: +SKIP
     """
-    check_detector(name)
+    check_detector(name, phrase)
     if name.startswith(TRANSFORMERS):
         from napari_samscape.prediction.transformers_boxes import TransformersDetector
 
-        return NamedDetector(name, TransformersDetector(name.removeprefix(TRANSFORMERS)))
+        return NamedDetector(name, TransformersDetector(name.removeprefix(TRANSFORMERS), phrase=phrase))
     if name in BUILT_IN:
         from napari_samscape.prediction import cells
 

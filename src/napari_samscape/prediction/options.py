@@ -38,6 +38,8 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "dense_min_distance": (1, math.inf, True),
     "dense_rounds": (1, 100, True),
     "dense_max_points": (1, math.inf, True),
+    "threshold": (0, 1, False),
+    "top": (1, math.inf, True),
 }
 
 
@@ -124,8 +126,8 @@ class EverythingOptions:
     dense_max_points: int = 10_000
 
     def __post_init__(self) -> None:
-        for name, (low, high, whole) in _RANGES.items():
-            _check_range(name, getattr(self, name), (low, high), whole)
+        for name in (name for name in _RANGES if hasattr(self, name)):
+            check_number(name, getattr(self, name))
         if self.prompt_source not in PROMPT_SOURCES:
             choices = ", ".join(f"'{source}'" for source in PROMPT_SOURCES)
             raise InputError(
@@ -168,14 +170,14 @@ class EdgeOptions:
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "box_nms_thresh", "pred_iou_thresh"):
-            low, high, whole = _RANGES[name]
-            _check_range(name, getattr(self, name), (low, high), whole)
+            check_number(name, getattr(self, name))
         if not isinstance(self.thin, bool):
             raise InputError(f"The option thin must be True or False; it is {self.thin!r}.")
 
 
-def _check_range(name: str, value: Any, limits: tuple[float, float], whole: bool) -> None:
-    low, high = limits
+def check_number(name: str, value: Any) -> None:
+    """Raise InputError if an option that is a number is none, or out of range."""
+    low, high, whole = _RANGES[name]
     if name == "mask_nms_thresh" and value is None:
         return
     is_number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)

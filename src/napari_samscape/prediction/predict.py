@@ -151,7 +151,7 @@ def decode(
     model : Sam
     embedding : Embedding
     prompts : sequence of Prompts, length b, not empty
-        In pixels of the picture; all with the same number of points, and all or none with a box or a mask.
+        In pixels of the picture; all alike in `parts_of`.
     multimask : bool
         Three masks for each object, or one.
 
@@ -167,10 +167,9 @@ def decode(
     InputError
         If the prompts differ in their parts, one lies outside the picture, or a mask has the wrong size.
     """
-    parts = {(len(p.points), p.box is None, p.mask is None) for p in prompts}
-    if len(parts) != 1:
+    if len({parts_of(prompt) for prompt in prompts}) != 1:
         raise InputError(
-            "Prompts decoded together must be alike: as many points, and all or none with a box or mask."
+            "Prompts decoded together must be alike: as many points, and all or none with box, mask or text."
         )
     for prompt in prompts:
         prompt.check_inside(embedding.image_shape)
@@ -180,8 +179,14 @@ def decode(
         torch.cat([one.labels for one in each]),
         _joined([one.boxes for one in each]),
         _joined([one.masks for one in each]),
+        _joined([one.texts for one in each]),
     )
     return model.decode(_encoded(embedding), together, MULTI if multimask else SINGLE)
+
+
+def parts_of(prompt: Prompts) -> tuple[int, bool, bool, bool]:
+    """How many points a prompt has, and whether a box, a mask and a text."""
+    return len(prompt.points), prompt.box is not None, prompt.mask is not None, prompt.text is not None
 
 
 def _joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
@@ -232,7 +237,8 @@ def _prompt_tensors(model: Sam, embedding: Embedding, prompts: Prompts) -> Promp
         masks = _mask_prompt(
             model, embedding, tensor(prompts.mask.astype(np.float32)), prompts.mask.dtype == bool
         )
-    return PromptTensors(points, labels, boxes, masks)
+    texts = None if prompts.text is None else tensor(prompts.text[None])
+    return PromptTensors(points, labels, boxes, masks, texts)
 
 
 def _mask_prompt(model: Sam, embedding: Embedding, mask: Tensor, is_picture: bool) -> Tensor:

@@ -40,6 +40,9 @@ class Prompts:
         resolution, as ``Masks.logits`` gives them.
     mask_view : tuple of int, optional
         ``Masks.view`` that the logits belong to; the whole picture where left out.
+    text : array_like, shape (d,), optional
+        CLIP's embedding of a phrase, see `napari_samscape.prediction.clip.Clip.phrases`; for models that
+        have learnt to take one.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class Prompts:
     box: Any = None
     mask: Any = None
     mask_view: tuple[int, int, int, int] | None = None
+    text: Any = None
 
     def __post_init__(self) -> None:
         points, labels = _checked_points(self.points, self.labels)
@@ -60,8 +64,9 @@ class Prompts:
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "box", None if self.box is None else _checked_box(self.box))
         object.__setattr__(self, "mask", None if self.mask is None else _checked_mask(self.mask))
-        if len(points) == 0 and self.box is None and self.mask is None:
-            raise InputError("The prompt is empty: give at least one point, a box or a mask.")
+        object.__setattr__(self, "text", None if self.text is None else _checked_text(self.text))
+        if len(points) == 0 and self.box is None and self.mask is None and self.text is None:
+            raise InputError("The prompt is empty: give at least one point, a box, a mask or a text.")
 
     def check_inside(self, shape: tuple[int, int]) -> None:
         """Raise InputError if a point lies outside a picture of ``shape`` (y, x), or the box misses it."""
@@ -120,6 +125,19 @@ def _checked_mask(mask: ArrayLike) -> NDArray:
     if not np.isfinite(array).all():
         raise InputError("The mask prompt holds values that are not finite numbers.")
     return array
+
+
+def _checked_text(text: ArrayLike) -> NDArray[np.float32]:
+    if isinstance(text, str):
+        raise InputError(
+            "A prompt's text is CLIP's embedding of it, an array; "
+            "napari_samscape.prediction.clip.load_clip(NAME).phrases([...]) makes one."
+        )
+    array = _as_float(text, "text").reshape(-1).astype(np.float32)
+    length = float(np.linalg.norm(array))
+    if not np.isfinite(length) or length == 0:
+        raise InputError("A prompt's text must be finite numbers that are not all 0.")
+    return array / length
 
 
 def _as_float(values: ArrayLike, what: str) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ from napari_samscape.io import (
 )
 from napari_samscape.prediction.detections import Detector
 from napari_samscape.prediction.detectors import load_detector
+from napari_samscape.prediction.phrase import Phrase
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.checks import check_outputs, check_prompts
 from napari_samscape.scaling.engine import Progress
@@ -74,6 +75,7 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     link: LinkOptions | None = None,
     plane: str = "xy",
     cache: str | os.PathLike[str] | None = None,
+    phrase: Phrase | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int32]:
     """Find the objects of a picture of any number of planes; the labels are in memory, the picture is not.
@@ -84,8 +86,8 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
         See `napari_samscape.open_image`. Each plane of a stack over z or t is looked at by itself.
     model : Sam
         See `napari_samscape.load_model`.
-    mode : {"everything", "prompts", "boxes", "edges"}, optional
-        Where left out, "prompts" or "boxes" if there are any, or a detector.
+    mode : {"everything", "prompts", "boxes", "edges", "text"}, optional
+        Where left out, "prompts" or "boxes" if there are any, or a detector; "text" for a phrase alone.
     prompts : Prompts or sequence of Prompts, optional
         One object each, for pictures of one plane; the first gets the id 1, and so on.
     boxes : sequence of (y0, x0, y1, x1), optional
@@ -105,6 +107,9 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
         Links along "z" go from slice to slice.
     cache : path, optional
         A folder where embeddings are kept and found, or "auto"; see `napari_samscape.scaling.cache`.
+    phrase : Phrase, optional
+        What to look for, in words: "text" ranks everything by it, a detector of the mode "boxes" finds it,
+        and a model that has learnt to take text is asked for it in the mode "prompts".
     progress : callable, optional
         Called as ``progress(done, total, text)``; raising from it cancels.
 
@@ -127,8 +132,8 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     image = open_image(image)
     each = (prompts,) if isinstance(prompts, Prompts) else tuple(prompts or ())
     boxed = len(boxes) or detector is not None
-    mode = mode or ("prompts" if each else "boxes" if boxed else "everything")
-    asked = Asked(each, boxes, detector=detector, options=options)
+    mode = mode or ("prompts" if each else "boxes" if boxed else "text" if phrase else "everything")
+    asked = Asked(each, boxes, detector=detector, options=options, phrase=phrase, device=str(model.device))
     check_mode(mode, asked)
     slices = image.sliced(plane)
     check_prompts(slices, asked)
@@ -207,7 +212,7 @@ def run(
     settings = job.settings | {"image": image.where, "picture": overview.signature[:16]}
     asked, account = job.asked, None
     if job.detector is not None:
-        asked = replace(asked, detector=load_detector(job.detector))
+        asked = replace(asked, detector=load_detector(job.detector, job.phrase))
     if job.objects is not None:
         account = Account()
     if "settings" in made and not job.overwrite:

@@ -87,6 +87,9 @@ class Cluster:
         name = os.path.abspath(job.model) if Path(job.model).exists() else job.model
         cache = None if job.cache is None else str(cache_folder(job.cache))
         plain = replace(job, image=image, model=name, output=os.path.abspath(job.output), cache=cache)
+        phrase = job.phrase
+        if phrase is not None and phrase.clip is not None and Path(phrase.clip).exists():
+            plain = replace(plain, phrase=replace(phrase, clip=os.path.abspath(phrase.clip)))
         return Order(uuid.uuid4().hex, plain, limits, os.path.abspath(pieces), digest)
 
     def look(self, task: Task, order: Order) -> dict[Index, DamagedError]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import PLANES, Image, open_image
+from napari_samscape.prediction.phrase import Phrase
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.link import LinkOptions
 from napari_samscape.scaling.links import check_linkable
@@ -34,8 +35,8 @@ class Job:
     model : str
         A known name or the path of a checkpoint.
     mode : str
-        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector, or
-        "edges" for a map of edges instead of labels.
+        "everything", "prompts" for one object per prompt, "boxes" for one object per box of a detector,
+        "text" for the objects that look like a phrase, or "edges" for a map of edges instead of labels.
     prompts : tuple of Prompts
         Points and boxes, in pixels of the picture.
     device : str
@@ -75,6 +76,8 @@ class Job:
         Which channels are seen, up to three as red, green and blue; the first ones where empty.
     precision : str
         Of the model's products, "float32" or "bfloat16"; see `napari_samscape.load_model`.
+    phrase : Phrase or None
+        What to look for, in words.
 
     Raises
     ------
@@ -108,6 +111,7 @@ class Job:
     level: int = 0
     channels: Sequence[int] = ()
     precision: str = "float32"
+    phrase: Phrase | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
@@ -125,8 +129,10 @@ class Job:
             if MODES[self.mode].gives_map and file is not None:
                 raise InputError(f"{what} objects; the mode '{self.mode}' finds none.")
         check_linkable(self.mode, self.link)
-        if any(prompt.mask is not None for prompt in self.prompts):
-            raise InputError("A job holds points and boxes only; give mask prompts to segment() in Python.")
+        if any(prompt.mask is not None or prompt.text is not None for prompt in self.prompts):
+            raise InputError(
+                "A job holds points and boxes only; give prompts with masks and texts to segment() in Python."
+            )
         if self.plane not in PLANES:
             raise InputError(f"There is no plane '{self.plane}'; there are {', '.join(PLANES)}.")
         if self.objects is not None and (self.link is not None or self.plane != "xy"):
@@ -147,7 +153,7 @@ class Job:
     def asked(self) -> Asked:
         """What the mode is told."""
         about = (self.scores, self.classes, self.detector, self.nested, self.options)
-        return Asked(self.prompts, self.boxes, self.thin, *about)
+        return Asked(self.prompts, self.boxes, self.thin, *about, self.phrase, self.device)
 
     @property
     def tiles(self) -> TileOptions:
@@ -176,7 +182,10 @@ class Job:
             }
             for prompt in self.prompts
         ]
-        values["link"] = None if self.link is None else asdict(self.link)
+        values |= {
+            name: None if value is None else asdict(value)
+            for name, value in (("link", self.link), ("phrase", self.phrase))
+        }
         return values
 
     @classmethod
@@ -190,10 +199,11 @@ class Job:
         """
         try:
             prompts = tuple(Prompts(**prompt) for prompt in values.get("prompts", ()))
-            link = values.get("link")
-            return cls(
-                **{**values, "prompts": prompts, "link": None if link is None else LinkOptions(**link)}
-            )
+            kinds: dict[str, Any] = {"link": LinkOptions, "phrase": Phrase}
+            made = {
+                name: kind(**values[name]) for name, kind in kinds.items() if values.get(name) is not None
+            }
+            return cls(**{**values, "prompts": prompts, **made})
         except (TypeError, AttributeError) as error:
             raise InputError(f"This is no job: {error}.") from error
 

@@ -36,5 +36,10 @@ def note(task: Task, objects: int | None, failed: list[str]) -> str | None:
         count = sum(note.count for note in notes)
         said.append(f"{len(empty)} of {count} boxes lie outside the picture or are empty: {numbers}.")
     elif notes and not objects and not any(note.highest for note in notes):
-        said.append(f"No {what} were found.")
+        phrase = task.asked.phrase
+        said.append(
+            f"No {what} were found."
+            if phrase is None
+            else f"Nothing was found that looks like '{phrase.text}'; a lower threshold lets more pass."
+        )
     return " ".join(said) or None

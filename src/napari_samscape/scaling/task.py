@@ -207,7 +207,8 @@ def make_task(  # noqa: PLR0913  (all that there is to know)
     Raises
     ------
     InputError
-        If the tiles wished for leave no room for a core, or there are several and an account is wished for.
+        If the tiles wished for leave no room for a core, or there are several and an account is wished for,
+        or only so many objects of a text.
     """
     from napari_samscape.prediction.image import to_rgb
     from napari_samscape.prediction.views import LARGE
@@ -221,6 +222,12 @@ def make_task(  # noqa: PLR0913  (all that there is to know)
         raise InputError(
             f"{image} is cut into {len(tiling)} tiles, and objects one by one are written for pictures of "
             "one tile only; leave that file out, or choose a tile as large as the picture."
+        )
+    phrase = wish.asked.phrase
+    if phrase is not None and phrase.top is not None and len(tiling) > 1:
+        raise InputError(
+            f"{image} is cut into {len(tiling)} tiles, which cannot tell what is likeliest in all of it; "
+            f"leave out how many of '{phrase.text}' are wanted, or choose a tile as large as the picture."
         )
     planes = int(np.prod(slices.label_shape[:-2]))
     report = Report(progress, planes, len(tiling), 0 if wish.linking is None else planes)

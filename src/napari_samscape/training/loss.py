@@ -17,8 +17,16 @@ class Targets:
     weights: Tensor  # (n, h, w) of every pixel in the BCE; sums to 1
     is_object: Tensor  # (n,) bool; False for clicks on background, which have no mask
 
+    def at(self, size: int) -> Targets:
+        """The same for masks of this side, which is a whole number of times smaller, or as it is."""
+        step = self.masks.shape[-1] // size
+        if step == 1:
+            return self
+        masks, weights = (F.avg_pool2d(maps[None], step)[0] for maps in (self.masks, self.weights))
+        return Targets(masks, weights * step**2, self.is_object)
 
-def pixel_weights(masks: Tensor, valid: Tensor) -> Tensor:
+
+def pixel_weights(masks: Tensor, valid: Tensor, elsewhere: float = 0.03) -> Tensor:
     """Weights of pixels, most in and near the object: its box enlarged by half its size on each side.
 
     An object is a percent of the picture; a plain mean would be about background, a class-balanced one
@@ -29,9 +37,11 @@ def pixel_weights(masks: Tensor, valid: Tensor) -> Tensor:
     masks : Tensor, shape (n, h, w)
     valid : Tensor, shape (n, h, w)
         0 where nothing is known.
+    elsewhere : float
+        What the rest of the picture counts, pixel by pixel; a prompt that tells no place wants more.
     """
     rows, columns = masks.amax(2) > 0.5, masks.amax(1) > 0.5  # (n, h), (n, w)
-    weights = 0.03 + _enlarged(rows).unsqueeze(2) * _enlarged(columns).unsqueeze(1)
+    weights = elsewhere + _enlarged(rows).unsqueeze(2) * _enlarged(columns).unsqueeze(1)
     weights = weights * valid
     return weights / weights.sum((1, 2), keepdim=True).clamp(min=1e-6)
 

@@ -5,7 +5,8 @@ Coordinates are (x, y) in pixels of the crop, as `model` takes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,10 +18,17 @@ from torch.nn import functional as F
 from napari_samscape.io.labelled import IGNORE
 from napari_samscape.model.nano import DENSE_STRIDE, OFFSET_UNIT
 from napari_samscape.model.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
+from napari_samscape.model.sam import PromptTensors
 from napari_samscape.training.data import Crop, object_boxes
 from napari_samscape.training.loss import Targets, pixel_weights
 
+if TYPE_CHECKING:
+    from napari_samscape.training.text import Describe
+
 MASK_STRIDE = 2  # of nano's masks
+ANYWHERE = (
+    0.5  # weight of far pixels where a prompt does not tell the place: they may hold what else it means
+)
 SMALLEST = 16  # pixels of the crop; what is smaller is not asked for
 
 
@@ -35,16 +43,22 @@ class Asked:
     points: Tensor  # (n, 3, 2) x, y
     labels: Tensor  # (n, 3)
     dense: Tensor  # (6, s/4, s/4): see `dense_loss`
+    texts: Tensor | None = None  # (n, d) to ask by instead of points
 
 
-def ask(crop: Crop, objects: int, rng: np.random.Generator) -> Asked | None:
-    """Choose objects of a crop and a first prompt for each; None where there is nothing to ask."""
+def ask(crop: Crop, objects: int, rng: np.random.Generator, describe: Describe | None = None) -> Asked | None:
+    """Choose objects of a crop and a first prompt for each; None where there is nothing to ask.
+
+    With ``describe`` they are asked for by what it says of them.
+    """
     depth = interior_depth(crop.labels)
     ids, areas = np.unique(crop.labels[(crop.labels > 0) & (crop.labels != IGNORE)], return_counts=True)
-    ids = ids[areas >= SMALLEST]
+    ids = ids[areas >= (SMALLEST if describe is None else max(SMALLEST, describe.smallest))]
     chosen = rng.choice(ids, objects, replace=len(ids) < objects) if len(ids) else np.zeros(0, int)
     ground = (crop.labels == 0) & ~crop.pixels[0].isnan().numpy()
-    clicks_ground = crop.complete and ground.any() and (len(ids) == 0 or rng.random() < 0.5)
+    clicks_ground = (
+        describe is None and crop.complete and ground.any() and (len(ids) == 0 or rng.random() < 0.5)
+    )
     if len(ids) == 0 and not clicks_ground:
         return None
     masks, points, labels = [], [], []
@@ -72,6 +86,7 @@ def ask(crop: Crop, objects: int, rng: np.random.Generator) -> Asked | None:
         torch.tensor(np.array(points, np.float32)),
         torch.tensor(np.array(labels)),
         _dense_target(crop, depth, known),
+        None if describe is None else describe(crop, chosen.tolist(), rng),
     )
 
 
@@ -111,10 +126,13 @@ def first_prompt(
     return [extra[0], start, end], [extra[1], BOX_START, BOX_END]
 
 
-def correction(logits: Tensor, targets: Targets, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def correction(
+    logits: Tensor, targets: Targets, rng: np.random.Generator, stride: int = MASK_STRIDE
+) -> tuple[Tensor, Tensor]:
     """A click in the error of each mask ``(n, h, w)``: points ``(n, 1, 2)`` and labels ``(n, 1)``.
 
-    The place is drawn from all wrong pixels; a mask without error gets padding.
+    The place is drawn from all wrong pixels, of which each is ``stride`` wide; a mask without error gets
+    padding.
     """
     wanted = targets.masks > 0.5
     wrong = ((logits > 0) != wanted) & (targets.weights > 0)
@@ -124,7 +142,7 @@ def correction(logits: Tensor, targets: Targets, rng: np.random.Generator) -> tu
     noise = torch.from_numpy(rng.random(flat.shape, np.float32)).to(flat.device)
     index = (flat * (noise + 0.01)).argmax(1)
     y, x = index // w, index % w
-    points = torch.stack([x, y], dim=1).float() * MASK_STRIDE + (MASK_STRIDE - 1) / 2
+    points = torch.stack([x, y], dim=1).float() * stride + (stride - 1) / 2
     missed = wanted.flatten(1)[torch.arange(n), index]
     labels = torch.where(missed, FOREGROUND, BACKGROUND)
     labels = torch.where(any_wrong & targets.is_object, labels, PADDING)
@@ -141,6 +159,14 @@ class Batch:
     labels: Tensor  # (n, 3)
     targets: Targets
     dense: Tensor  # (b, 6, s/4, s/4)
+    texts: Tensor | None = None  # (n, d)
+
+    @property
+    def prompt(self) -> PromptTensors:
+        """What is asked first: points and boxes, or texts instead."""
+        if self.texts is None:
+            return PromptTensors(self.points, self.labels)
+        return PromptTensors(self.points[:, :0], self.labels[:, :0], texts=self.texts)
 
     def to(self, device: torch.device) -> Batch:
         """Move everything."""
@@ -148,22 +174,34 @@ class Batch:
             return self
         t = self.targets
         moved = Targets(t.masks.to(device), t.weights.to(device), t.is_object.to(device))
-        pixels, index, dense = self.pixels.to(device), self.index.to(device), self.dense.to(device)
-        return Batch(pixels, index, self.points.to(device), self.labels.to(device), moved, dense)
+        texts = None if self.texts is None else self.texts.to(device)
+        return replace(
+            self,
+            pixels=self.pixels.to(device),
+            index=self.index.to(device),
+            points=self.points.to(device),
+            labels=self.labels.to(device),
+            targets=moved,
+            dense=self.dense.to(device),
+            texts=texts,
+        )
 
 
 def collate(asked: list[Asked]) -> Batch:
-    """Put crops together."""
+    """Put crops together, all or none of which ask by texts."""
     counts = torch.tensor([len(a.masks) for a in asked])
     masks = torch.cat([a.masks for a in asked])
     valid = torch.stack([a.valid for a in asked]).repeat_interleave(counts, 0)
+    told_where = asked[0].texts is None
+    weights = pixel_weights(masks, valid) if told_where else pixel_weights(masks, valid, ANYWHERE)
     return Batch(
         torch.stack([a.pixels for a in asked]),
         torch.arange(len(asked)).repeat_interleave(counts),
         torch.cat([a.points for a in asked]),
         torch.cat([a.labels for a in asked]),
-        Targets(masks, pixel_weights(masks, valid), torch.cat([a.is_object for a in asked])),
+        Targets(masks, weights, torch.cat([a.is_object for a in asked])),
         torch.stack([a.dense for a in asked]),
+        None if asked[0].texts is None else torch.cat([a.texts for a in asked if a.texts is not None]),
     )
 
 

@@ -7,9 +7,9 @@ import math
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,22 @@ import torch
 from torch import Tensor, nn
 
 from napari_samscape.errors import InputError
-from napari_samscape.model.nano import IMAGE_SIZE, STRIDE
-from napari_samscape.model.sam import SINGLE, PromptTensors, Sam, build_nano
+from napari_samscape.model.nano import NanoEncoder
+from napari_samscape.model.sam import SINGLE, Sam, build_nano
 from napari_samscape.model.weights import choose_device, load_model, save_model
-from napari_samscape.training.data import Picture, chances_by_kind, random_crop, read_source, recolour
+from napari_samscape.prediction.clip import load_clip
+from napari_samscape.training.batches import Sampler, read_pictures
+from napari_samscape.training.data import read_source
 from napari_samscape.training.loss import dense_loss, prompt_loss, true_iou
 from napari_samscape.training.muon import Muon, is_matrix
-from napari_samscape.training.prompts import Asked, Batch, ask, collate, correction
-from napari_samscape.training.synthetic import synthetic_picture
+from napari_samscape.training.prompts import Batch, correction
+from napari_samscape.training.text import Describe
 from napari_samscape.training.watch import Watch, each_prompts, encode, held_out
 
 ALL = slice(0, 4)
 WARM_UP = 100  # steps
 VALIDATION_CROPS = 64
+WITHOUT_ENCODER = ("prompt_encoder.", "mask_decoder.")
 SAVED = {"model", "average", "optimizers", "step", "seconds", "best", "config"}
 Report = Callable[[str], None]
 
@@ -66,6 +69,11 @@ class Config:
     seed: int = 0
     threads: int = 2
     device: str = "auto"
+    shown: int = 0  # longest side of a picture as a whole, in pixels; as the model has it where 0
+    recolour: bool = True  # whether crops are shown in other colours, too
+    text: str = ""  # a CLIP, by name or folder; its view of an object is then the first prompt
+    text_share: float = 0.75  # of steps; the others begin with clicks and boxes, as without
+    text_area: int = 625  # pixels of a described object in a crop; the paper's 100 x 100 of 1024 x 1024
     folder: Path = field(default=Path(), compare=False)  # where the file lies
 
 
@@ -95,59 +103,6 @@ def read_config(path: Path) -> Config:
         raise InputError(f"{path} has a wrong entry: {error}.") from None
 
 
-def read_pictures(config: Config) -> tuple[list[list[Picture]], list[float]]:
-    """All sources in memory, and how often each is drawn from.
-
-    Raises
-    ------
-    InputError
-        If a source cannot be read or holds no object.
-    """
-    groups, weights = [], []
-    for source in config.sources:
-        pictures = read_source(config.folder / source.path, source.complete)
-        if not any(len(p.boxes) for p in pictures):
-            raise InputError(f"{source.path} holds no labelled object.")
-        groups.append(pictures)
-        weights.append(source.weight)
-    if config.synthetic:
-        groups.append([synthetic_picture(config.seed * 100_000 + i) for i in range(config.synthetic)])
-        weights.append(config.synthetic_weight)
-    if not groups:
-        raise InputError("The configuration names no source of pictures.")
-    return groups, weights
-
-
-def make_batch(groups: list[list[Picture]], weights: list[float], config: Config, step: int) -> Batch:
-    """The batch of one step; the same step always gives the same batch."""
-    rng = np.random.default_rng((config.seed, step))
-    chances = np.array(weights) / sum(weights)
-    crops, size = config.batch, config.crop
-    if rng.random() < config.wide:
-        crops, size = max(1, crops // 4), 2 * size
-    asked: list[Asked] = []
-    while len(asked) < crops:
-        pictures = groups[rng.choice(len(groups), p=chances)]
-        picture = pictures[rng.choice(len(pictures), p=chances_by_kind(pictures))]
-        crop = random_crop(picture, size, IMAGE_SIZE, rng)
-        question = ask(
-            type(crop)(recolour(crop.pixels, rng), crop.labels, crop.complete), config.objects, rng
-        )
-        if question is not None:
-            asked.append(question)
-    return collate(asked)
-
-
-def batches(groups: list[list[Picture]], weights: list[float], config: Config, step: int) -> Iterator[Batch]:
-    """Batches from ``step`` on, made two ahead in a thread of their own."""
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(make_batch, groups, weights, config, step + i) for i in range(3)]
-        while True:
-            yield ahead.pop(0).result()
-            step += 1
-            ahead.append(pool.submit(make_batch, groups, weights, config, step + 2))
-
-
 def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Loss of a batch over several rounds of prompts, and the first round's true IoU by object.
 
@@ -156,23 +111,24 @@ def forward(model: Sam, batch: Batch, rounds: int, rng: np.random.Generator) -> 
     encoded = encode(model, batch)
     loss = encoded.features.new_zeros(()) if encoded.dense is None else dense_loss(encoded.dense, batch.dense)
     each = each_prompts(encoded, batch.index)
-    cells = IMAGE_SIZE // STRIDE - batch.pixels.shape[3] // STRIDE  # the crop lies anywhere in a picture
+    cells = model.prompt_encoder.grid - encoded.features.shape[3]  # the crop lies anywhere in a picture
     origin = torch.from_numpy(rng.uniform(0, max(cells, 0), (len(batch.pixels), 2)).astype(np.float32))
     origin = origin.to(batch.pixels.device)[batch.index]
-    points, labels, masks, first = batch.points, batch.labels, None, None
+    prompt, first = batch.prompt, None
     for turn in range(rounds):
         # After a correction the single mask counts; all four then only now and then, to save time.
         which = ALL if turn == 0 or rng.random() < 0.25 else SINGLE
-        logits, iou = model.decode_whole(each, PromptTensors(points, labels, None, masks), which, origin)
-        loss = loss + prompt_loss(logits, iou, batch.targets) / rounds
+        logits, iou = model.decode_whole(each, prompt, which, origin)
+        targets = batch.targets.at(logits.shape[3])
+        loss = loss + prompt_loss(logits, iou, targets) / rounds
         chosen = 1 + iou[:, 1:].argmax(1) if turn == 0 else torch.zeros_like(batch.index)  # of the four
         shown = logits.detach()[torch.arange(len(logits)), chosen].float()
         if first is None:
-            first = true_iou(shown[:, None], batch.targets)[:, 0]
+            first = true_iou(shown[:, None], targets)[:, 0]
         if turn < rounds - 1:
-            more, kinds = correction(shown, batch.targets, rng)
-            points, labels = torch.cat([points, more], 1), torch.cat([labels, kinds], 1)
-            masks = shown[:, None].clamp(-12, 12)
+            more, kinds = correction(shown, targets, rng, batch.pixels.shape[3] // shown.shape[2])
+            points, labels = torch.cat([prompt.points, more], 1), torch.cat([prompt.labels, kinds], 1)
+            prompt = replace(prompt, points=points, labels=labels, masks=shown[:, None].clamp(-12, 12))
     return loss, first[batch.targets.is_object]  # type: ignore[index]
 
 
@@ -215,8 +171,9 @@ class State:
         saved = torch.load(path, weights_only=True)
         if not saved.keys() >= SAVED:
             raise InputError(f"{path} is of another version; use another output folder.")
+        before = _identity(Config(())) | saved["config"]  # of an older version, which knew fewer keys
         for key, value in _identity(config).items():
-            if saved["config"].get(key) != value:
+            if before[key] != value:
                 raise InputError(
                     f"{path} was trained with another '{key}'; use another output folder, or the old value."
                 )
@@ -234,20 +191,55 @@ def _identity(config: Config) -> dict[str, Any]:
 
 
 def new_state(config: Config) -> State:
-    """A run's beginning: fresh weights, or those of ``config.start``."""
+    """A run's beginning: fresh weights, or those of ``config.start``, which may learn to take text.
+
+    Raises
+    ------
+    InputError
+        If there are no such weights or no such CLIP, or they do not go together or with the crops' size.
+    """
     torch.manual_seed(config.seed)
     device = choose_device(config.device)
     begin = load_model(config.folder / config.start) if config.start else build_nano()
+    _check_crop(begin, config)
+    if config.text:
+        _take_text(begin, describe_with(config).clip.width, config)
     model = begin.to(device).train()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = build_nano().to(device).eval()
-    average.load_state_dict(model.state_dict())
+    average = deepcopy(model).eval()
+    parts = config.parts or (WITHOUT_ENCODER if config.text and config.start else ())
     for name, weight in model.named_parameters():
-        weight.requires_grad_(not config.parts or name.startswith(config.parts))
+        weight.requires_grad_(not parts or name.startswith(parts))
     learned = [p for p in model.parameters() if p.requires_grad]
     if not learned:
-        raise InputError(f"No weight's name begins with {' or '.join(config.parts)}.")
+        raise InputError(f"No weight's name begins with {' or '.join(parts)}.")
     return State(model, average, make_optimizers(learned, config.rate))
+
+
+def _check_crop(model: Sam, config: Config) -> None:
+    if not isinstance(model.image_encoder, NanoEncoder) and config.crop != model.image_size:
+        size = model.image_size
+        raise InputError(
+            f"{config.start} looks at {size} x {size} pixels, no more and no less: set crop = {size}."
+        )
+
+
+def _take_text(model: Sam, width: int, config: Config) -> None:
+    learnt = model.prompt_encoder.text_width
+    if learnt not in (0, width):
+        raise InputError(
+            f"{config.start} has learnt from a CLIP with embeddings of {learnt} numbers; those of "
+            f"{config.text} have {width}."
+        )
+    if not learnt:
+        model.prompt_encoder.add_text(width)
+
+
+def describe_with(config: Config) -> Describe:
+    """What shows objects to the configuration's CLIP, which is loaded once."""
+    folder = config.folder / config.text
+    clip = load_clip(str(folder) if folder.exists() else config.text, config.device)
+    return Describe(clip, config.text_area)
 
 
 def make_optimizers(weights: list[nn.Parameter], rate: float) -> tuple[torch.optim.Optimizer, ...]:
@@ -301,10 +293,12 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
         report(f"going on from step {state.step}, {state.seconds / 60:.1f} minutes")
     groups, weights = read_pictures(config)
     report(f"{sum(map(len, groups))} pictures from {len(groups)} sources")
+    describe = describe_with(config) if config.text else None
+    sampler = Sampler(groups, weights, config, config.shown or state.model.image_size, describe)
     watched = [p for path in config.validation for p in read_source(config.folder / path)]
-    watch = Watch(out, held_out(watched, config.crop, config.objects, VALIDATION_CROPS), report)
+    watch = Watch(out, held_out(watched, sampler.held_out, VALIDATION_CROPS), report)
     saved = time.monotonic()
-    for batch in batches(groups, weights, config, state.step):
+    for batch in sampler.batches(state.step):
         begun = time.monotonic()
         loss, iou = one_step(state, batch, config)
         state.step += 1

@@ -15,16 +15,18 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 from torch import Tensor
 
-from napari_samscape.model.nano import IMAGE_SIZE
-from napari_samscape.model.sam import MULTI, PIXEL_MEAN, PIXEL_STD, Encoded, PromptTensors, Sam
-from napari_samscape.training.data import Picture, random_crop
+from napari_samscape.model.sam import MULTI, PIXEL_MEAN, PIXEL_STD, Encoded, Sam
+from napari_samscape.training.data import Picture
 from napari_samscape.training.loss import true_iou
-from napari_samscape.training.prompts import MASK_STRIDE, Asked, Batch, ask, collate
+from napari_samscape.training.prompts import Asked, Batch, collate
 
 LOG_EVERY = 50  # steps
 SHOWN = 8  # crops in the picture of samples
 CROPS_AT_ONCE = 8
 TRUTH, ANSWER, CLICK = (0, 255, 0), (255, 0, 255), (255, 255, 0)
+
+#: Asks something about a crop of a picture, if there is anything to ask.
+Take = Callable[[Picture, np.random.Generator], Asked | None]
 
 
 def encode(model: Sam, batch: Batch) -> Encoded:
@@ -43,19 +45,18 @@ def each_prompts(encoded: Encoded, index: Tensor) -> Encoded:
 def first_answers(model: Sam, batch: Batch) -> tuple[Tensor, Tensor]:
     """Of three masks the one that the model itself prefers: logits ``(n, h, w)``, and true IoU ``(n,)``."""
     each = each_prompts(encode(model, batch), batch.index)
-    logits, iou = model.decode(each, PromptTensors(batch.points, batch.labels), MULTI)
+    logits, iou = model.decode(each, batch.prompt, MULTI)
     chosen = logits[torch.arange(len(logits)), iou.argmax(1)].float()
-    return chosen, true_iou(chosen[:, None], batch.targets)[:, 0]
+    return chosen, true_iou(chosen[:, None], batch.targets.at(chosen.shape[-1]))[:, 0]
 
 
-def held_out(pictures: Sequence[Picture], size: int, objects: int, crops: int) -> list[Batch]:
-    """Batches to validate on, the same in every run; colours stay as they are."""
+def held_out(pictures: Sequence[Picture], take: Take, crops: int) -> list[Batch]:
+    """Batches to validate on, the same in every run."""
     rng = np.random.default_rng(0)
     asked: list[Asked] = []
     with_objects = [picture for picture in pictures if len(picture.boxes)]
     for number in range(crops if with_objects else 0):
-        crop = random_crop(with_objects[number % len(with_objects)], size, IMAGE_SIZE, rng)
-        question = ask(crop, objects, rng)
+        question = take(with_objects[number % len(with_objects)], rng)
         asked += [] if question is None else [question]
     return [collate(asked[i : i + CROPS_AT_ONCE]) for i in range(0, len(asked), CROPS_AT_ONCE)]
 
@@ -80,10 +81,11 @@ def drawn(model: Sam, batch: Batch) -> NDArray[np.uint8]:
         tile = pixels.nan_to_num(0.0).permute(1, 2, 0).numpy().astype(np.uint8).copy()
         first = int((batch.index == number).nonzero()[0, 0])
         for mask, colour in ((batch.targets.masks[first] > 0.5, TRUTH), (logits[first].cpu() > 0, ANSWER)):
-            large = np.kron(mask.numpy(), np.ones((MASK_STRIDE, MASK_STRIDE), bool))
+            step = len(tile) // len(mask)
+            large = np.kron(mask.numpy(), np.ones((step, step), bool))
             tile[find_boundaries(large, mode="inner")] = colour
         (x, y), kind = batch.points[first, 0].round().int().tolist(), int(batch.labels[first, 0])
-        if kind >= 0:
+        if kind >= 0 and batch.texts is None:
             tile[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3] = CLICK
         tiles.append(tile)
     return np.concatenate(tiles, axis=1)

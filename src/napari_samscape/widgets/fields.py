@@ -54,14 +54,17 @@ class _Whole(QSpinBox):
     def __init__(self, field: Field) -> None:
         super().__init__()
         low, high, _ = limits(field.name)
-        self.setRange(int(low), MOST if math.isinf(high) else int(high))
+        self._lowest = int(low)
+        self.setRange(self._lowest - field.off, MOST if math.isinf(high) else int(high))
+        if field.off:
+            self.setSpecialValueText("off")
         self.setSuffix(f" {field.unit}" if field.unit else "")
 
-    def read(self) -> int:
-        return int(self.value())
+    def read(self) -> int | None:
+        return None if self.value() < self._lowest else int(self.value())
 
-    def put(self, value: int) -> None:
-        self.setValue(value)
+    def put(self, value: int | None) -> None:
+        self.setValue(self.minimum() if value is None else value)
 
     def wheelEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
         _only_with_focus(self, QSpinBox, event)
@@ -151,6 +154,23 @@ class OptionFields:
             self._defaults[name] = getattr(defaults, name)
             if untouched:
                 editor.put(self._defaults[name])
+
+    def changes(self) -> dict[str, Any]:
+        """What is set otherwise than by default."""
+        return {name: editor.read() for name, editor in self.editors.items() if not self._is_default(name)}
+
+    def put(self, values: dict[str, Any]) -> None:
+        """Set some."""
+        for name, value in values.items():
+            if name in self.editors:
+                self.editors[name].put(value)
+
+    def changed(self) -> list[Any]:
+        """The signals of all editors, which say that something else is set."""
+        return [
+            editor.currentIndexChanged if isinstance(editor, QComboBox) else editor.valueChanged
+            for editor in self.editors.values()
+        ]
 
     def reset(self) -> None:
         """Set everything to its default."""
