@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from dual import train_dual
 from PIL import Image
-from report import Report, heading
 from scenes import KINDS, NEW_PAIRS, SIDE, Caption, Scene, asked_scene, scenes
+from sections import Report
 
 from napari_samscape.evaluation.metrics import bootstrap_interval
 from napari_samscape.model.config import DecoderConfig
@@ -49,7 +49,7 @@ SMALL = NanoConfig(
 )
 WAYS = ("the model itself", "the model itself, then a click", "everything, ranked", "true masks, ranked")
 STAGES = ("clip", "words", "measure")
-TITLE = "Phrases for one thing among five"
+TITLE = "Text to mask"
 WANTED_IOU, WANTED_RIGHT = 0.7, 0.85
 
 
@@ -128,7 +128,7 @@ def answers(model: Sam, clip: Clip, scene: Scene, caption: Caption) -> dict[str,
     clicked = replace(go_on(prompt, first), points=[at], labels=[int(scene.labels[at] == 1)])
     (second,) = ask(views, [clicked])
     phrase = Phrase(text, distractors=("a thing",), threshold=0, top=1)
-    ranked = segment_text(model, scene.pixels, phrase, clip)
+    ranked = segment_text(model, scene.pixels, phrase, clip, {"crop_n_layers": 0})
     true = instances_from_labels(scene.labels)
     best = true[int(likeness(scene.pixels, true, phrase, clip).argmax())]
     masks = (
@@ -160,13 +160,13 @@ def rows_of(measured: dict[tuple[str, str], list[Measured]]) -> list[str]:
     return lines
 
 
-def head(work: Path, options: argparse.Namespace) -> list[str]:
-    """Where the figures come from."""
+def about(work: Path, options: argparse.Namespace) -> list[str]:
+    """Where the figures come from, and what they mean."""
     log = [json.loads(line) for line in (work / "words" / "log.jsonl").read_text().splitlines()]
     last = [row for row in log if "loss" in row][-1]
-    command = " ".join(["python benchmarks/text.py", *sys.argv[1:]])
     return [
-        *("# Text to mask, measured" if line == "# Measured" else line for line in heading(command)[:5]),
+        "One thing is asked for among five, by a phrase, in scenes that were never seen.",
+        "",
         f"- Dual encoder: {options.steps} steps of 96 crops. Model: {last['step']} steps of 48 things",
         f"  in {last['seconds'] / 60:.0f} minutes on a busy machine. Both from random weights, on",
         f"  {options.scenes} scenes of {SIDE} pixels, in one thread.",
@@ -188,14 +188,15 @@ def measure(work: Path, options: argparse.Namespace) -> dict[tuple[str, str], li
     """Ask for one thing in each of many scenes that were never seen."""
     model, clip = load_model(work / "words" / "nano.safetensors"), load_clip(str(work / "clip"), "cpu")
     model.image_size = SHOWN
-    report = Report(options.out, head(work, options), (TITLE,))
+    report, command = Report(options.out), " ".join(["python benchmarks/text.py", *sys.argv[1:]])
     measured: dict[tuple[str, str], list[Measured]] = {}
     for kind in KINDS:
         begun = time.monotonic()
         for number in range(options.phrases):
             for way, found in answers(model, clip, *asked_scene(kind, options.first + number)).items():
                 measured.setdefault((way, kind), []).append(found)
-        report.put(TITLE, [*rows_of(measured), "", *verdict(measured)])
+        lines = [*about(work, options), *rows_of(measured), "", *verdict(measured)]
+        report.put(TITLE, lines, command)
         say(f"{kind}: {time.monotonic() - begun:.0f} s")
     return measured
 
@@ -223,7 +224,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first scene to measure with")
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
     parser.add_argument("--work", type=Path, default=HERE.parent / ".benchmarks" / "text")
-    parser.add_argument("--out", type=Path, default=HERE / "TEXT.md")
+    parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
     work: Path = options.work
