@@ -70,15 +70,15 @@ def write_zip(path: Path, made: Sequence[Scene]) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def train_words(work: Path, minutes: float) -> None:
+def train_words(work: Path, minutes: float, start: Path | None) -> None:
     """The paper's recipe with a small model, whose image encoder has no other training to keep."""
-    if not (work / "fresh.safetensors").exists():
+    if start is None and not (work / "fresh.safetensors").exists():
         torch.manual_seed(0)
         save_model(build_nano(SMALL), work / "fresh.safetensors")
     config = Config(
         sources=(Source("scenes.zip"),),
         out="words",
-        start="fresh.safetensors",
+        start="fresh.safetensors" if start is None else str(start.resolve()),
         parts=("image_encoder.", "prompt_encoder.", "mask_decoder."),
         minutes=minutes,
         batch=8,
@@ -168,8 +168,9 @@ def about(work: Path, options: argparse.Namespace) -> list[str]:
         "One thing is asked for among five, by a phrase, in scenes that were never seen.",
         "",
         f"- Dual encoder: {options.steps} steps of 96 crops. Model: {last['step']} steps of 48 things",
-        f"  in {last['seconds'] / 60:.0f} minutes on a busy machine. Both from random weights, on",
-        f"  {options.scenes} scenes of {SIDE} pixels, in one thread.",
+        f"  in {last['seconds'] / 60:.0f} minutes on a busy machine, from "
+        f"{'random weights' if options.start is None else f'the weights of an earlier run, {options.start.name}'}.",
+        f"  {options.scenes} scenes of {SIDE} pixels, one thread.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",
@@ -220,6 +221,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=1500, help="to train on")
     parser.add_argument("--steps", type=int, default=800, help="of the dual encoder")
     parser.add_argument("--minutes", type=float, default=15, help="of training by text")
+    parser.add_argument("--start", type=Path, default=None, help="weights to begin with, else random ones")
     parser.add_argument("--phrases", type=int, default=100, help="of each kind, to measure with")
     parser.add_argument("--first", type=int, default=0, help="number of the first scene to measure with")
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
@@ -231,7 +233,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     stages: dict[str, Callable[[], Any]] = {
         "clip": lambda: train_dual(list(scenes(options.scenes)), work / "clip", options.steps, say),
-        "words": lambda: train_words(work, options.minutes),
+        "words": lambda: train_words(work, options.minutes, options.start),
         "measure": lambda: measure(work, options),
     }
     if not (work / "scenes.zip").exists():
