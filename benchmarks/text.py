@@ -164,13 +164,15 @@ def about(work: Path, options: argparse.Namespace) -> list[str]:
     """Where the figures come from, and what they mean."""
     log = [json.loads(line) for line in (work / "words" / "log.jsonl").read_text().splitlines()]
     last = [row for row in log if "loss" in row][-1]
+    with zipfile.ZipFile(work / "scenes.zip") as archive:
+        shown = len(json.loads(archive.read("index.json")))
+    begun = "random weights" if options.start is None else f"an earlier run's, {options.start.name}"
     return [
         "One thing is asked for among five, by a phrase, in scenes that were never seen.",
         "",
-        f"- Dual encoder: {options.steps} steps of 96 crops. Model: {last['step']} steps of 48 things",
-        f"  in {last['seconds'] / 60:.0f} minutes on a busy machine, from "
-        f"{'random weights' if options.start is None else f'the weights of an earlier run, {options.start.name}'}.",
-        f"  {options.scenes} scenes of {SIDE} pixels, one thread.",
+        f"- Dual encoder: {options.steps} steps of 96 crops, on {options.scenes} scenes of {SIDE} pixels.",
+        f"- Model: {last['step']} steps of 48 things in {last['seconds'] / 60:.0f} minutes of one thread on a "
+        f"busy machine, on {shown} scenes, from {begun}.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",
