@@ -171,7 +171,7 @@ def about(work: Path, options: argparse.Namespace) -> list[str]:
         "One thing is asked for among five, by a phrase, in scenes that were never seen.",
         "",
         f"- Dual encoder: {options.steps} steps of 96 crops, on {options.scenes} scenes of {SIDE} pixels.",
-        f"- Model: {last['step']} steps of 48 things in {last['seconds'] / 60:.0f} minutes of one thread on a "
+        f"- Model: {last['step']} steps of 48 things in {last['seconds'] / 60:.0f} minutes of a thread on a "
         f"busy machine, on {shown} scenes, from {begun}.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
