@@ -141,7 +141,7 @@ def train_dual(scenes: Sequence[Scene], folder: Path, steps: int, report: Callab
             -(wanted / wanted.sum(1, keepdim=True) * one.log_softmax(1)).sum(1).mean()
             for one, wanted in ((logits, true), (logits.T, true.T))
         )
-        # Asked by pictures in training and by phrases afterwards, a model needs both in one place (Liang 2022).
+        # Asked by pictures in training and by phrases afterwards, a model needs both in one place.
         loss = loss + GAP * (seen.mean(0) - said.mean(0)).square().sum()
         model.zero_grad(set_to_none=True)
         loss.backward()
