@@ -221,8 +221,8 @@ def main() -> None:
     """Train what is not trained yet, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=1500, help="to train on")
-    parser.add_argument("--steps", type=int, default=800, help="of the dual encoder")
-    parser.add_argument("--minutes", type=float, default=15, help="of training by text")
+    parser.add_argument("--steps", type=int, default=1500, help="of the dual encoder")
+    parser.add_argument("--minutes", type=float, default=25, help="of training by text")
     parser.add_argument("--start", type=Path, default=None, help="weights to begin with, else random ones")
     parser.add_argument("--phrases", type=int, default=100, help="of each kind, to measure with")
     parser.add_argument("--first", type=int, default=0, help="number of the first scene to measure with")
