@@ -36,7 +36,19 @@ def test_every_python_name_imports(manifest):
 
 def test_one_dock_for_each_task_is_offered(manifest):
     offered = {widget.display_name: widget.plugin_name for widget in manifest.contributions.widgets}
-    assert offered == dict.fromkeys(("Prompt", "Everything", "Edges", "Boxes", "Text"), NAME)
+    docks = ("Prompt", "Everything", "Edges", "Boxes", "Text", "Batch", "Models")
+    assert offered == dict.fromkeys(docks, NAME)
+
+
+def test_docks_are_offered_in_naparis_menus_for_layers(manifest):
+    menus = {menu: [item.command for item in items] for menu, items in manifest.contributions.menus.items()}
+    segment = ["prompt", "everything", "boxes", "text", "edges", "batch"]
+    assert menus == {
+        "napari/layers/segment": [f"{NAME}.{name}" for name in segment],
+        "napari/layers/annotate": [f"{NAME}.prompt"],
+    }
+    docks = {widget.command for widget in manifest.contributions.widgets}
+    assert docks >= {command for commands in menus.values() for command in commands}
 
 
 def test_every_sample_picture_is_offered_and_only_these(manifest):

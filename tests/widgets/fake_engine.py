@@ -8,7 +8,7 @@ from scipy import ndimage as ndi
 
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.instances import instance_from_mask
-from napari_samscape.prediction.types import Instance, Instances, Masks
+from napari_samscape.prediction.types import NOTHING, Instance, Instances, Masks
 
 
 def region(picture, y, x):
@@ -32,6 +32,9 @@ class FakeEngine:
         self.options = None
         self.loaded = False
 
+    def close(self):
+        self.closed = True
+
     def knows(self, key):
         return key in self.seen
 
@@ -51,7 +54,7 @@ class FakeEngine:
         grey = (255 * grey / max(grey.max(), 1)).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
 
-    def predict(self, key, prompts, multimask, look=True):
+    def predict(self, key, prompts, multimask):
         self.threads.add(threading.current_thread())
         self.asked.append(prompts)
         picture = self.seen[key]
@@ -63,6 +66,10 @@ class FakeEngine:
         masks = np.stack([ndi.binary_erosion(mask), mask, ndi.binary_dilation(mask)])
         iou, logits = np.array([0.5, 0.9, 0.7], np.float32), np.arange(12, dtype=np.float32).reshape(3, 2, 2)
         return Masks(masks, iou, logits) if multimask else Masks(masks[1:2], iou[1:2], logits[1:2])
+
+    def glance(self, key, prompts, multimask):
+        mask = self.predict(key, prompts, multimask=False).masks[0]
+        return instance_from_mask(mask, predicted_iou=0.9) if mask.any() else NOTHING
 
     @staticmethod
     def centre(prompts):

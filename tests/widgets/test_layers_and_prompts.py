@@ -79,7 +79,7 @@ def test_colours_stay_together_and_do_not_count_as_an_axis():
     plane = plane_of(image, dims)
     assert (plane.axes, plane.shape) == ((1, 2), (8, 9))
     np.testing.assert_array_equal(read_plane(levels(image), plane), data[1])
-    assert new_labels(image).shape == (2, 8, 9)
+    assert new_labels(image, "objects").data.shape == (2, 8, 9)
 
 
 def test_a_3d_view_is_refused_with_what_to_do():

@@ -62,3 +62,17 @@ def test_samples_are_layer_data():
     for sample in (nuclei, tissue, scene):
         ((data, options, kind),) = sample()
         assert kind == "image" and data.dtype == np.uint8 and options["name"]
+
+
+def test_docks_are_in_naparis_menus_for_layers_and_so_in_the_palette(viewer):
+    from napari._app_model import get_app_model
+
+    app = get_app_model()
+
+    def listed(menu):
+        return {item.command.id for item in app.menus.get_menu(menu) if hasattr(item, "command")}
+
+    docks = {f"napari-samscape.{name}" for name in ("prompt", "everything", "boxes", "edges", "batch")}
+    assert docks <= listed("napari/layers/segment")
+    assert "napari-samscape.prompt" in listed("napari/layers/annotate")
+    assert docks | {"napari-samscape.models"} <= {name for name, _ in app.commands}

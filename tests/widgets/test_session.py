@@ -57,6 +57,11 @@ class Bench:
             self.step()
 
 
+def seen(preview):
+    """What is previewed, in the picture."""
+    return preview.within(PICTURE.shape)
+
+
 def view(key="a", picture=PICTURE):
     return View(key, lambda: picture)
 
@@ -319,8 +324,8 @@ def test_where_the_cursor_points_is_previewed_without_a_prompt_or_a_word(session
     session.changed.connect(lambda state: said.append(state.text))
     session.point_at((1, 1))
     bench.finish()
-    np.testing.assert_array_equal(session.state.preview, PICTURE == 5)
-    np.testing.assert_array_equal(session.state.shown, PICTURE == 5)
+    np.testing.assert_array_equal(seen(session.state.preview), PICTURE == 5)
+    assert session.state.shown is session.state.preview
     assert session.state.masks is None and not session.has_prompts
     assert set(said) == {"Click on an object, or draw a box round it."}
 
@@ -332,7 +337,7 @@ def test_only_the_newest_place_of_the_cursor_is_asked_for(session, bench, engine
         session.point_at(place)
     bench.finish()
     assert [prompts.points.tolist() for prompts in engine.asked] == [[[1, 1]], [[0, 0]]]
-    np.testing.assert_array_equal(session.state.preview, PICTURE == 0)
+    np.testing.assert_array_equal(seen(session.state.preview), PICTURE == 0)
 
 
 def test_the_preview_goes_when_the_cursor_leaves(session, bench):
@@ -388,7 +393,7 @@ def test_the_cursor_waits_for_the_embedding(session, bench, engine):
     session.point_at((1, 1))
     assert engine.asked == []
     bench.finish()
-    np.testing.assert_array_equal(session.state.preview, PICTURE == 5)
+    np.testing.assert_array_equal(seen(session.state.preview), PICTURE == 5)
 
 
 def test_clearing_the_prompts_clears_the_preview(session, bench):
@@ -472,3 +477,43 @@ def test_a_box_alone_is_a_turn_and_an_outline_has_but_one():
     assert fit((Turn(0), Turn(1)), Prompts(points=[(1, 1)], box=(0, 0, 3, 3)))
     drawn = Prompts(points=[(1, 1)], box=(0, 0, 3, 3), mask=PICTURE == 5)
     assert fit((Turn(1),), drawn) and not fit((Turn(0), Turn(1)), drawn)
+
+
+# --- looking ahead ---
+
+
+def test_pictures_nearby_are_looked_at_while_there_is_nothing_to_do(session, bench, engine):
+    session.look_at(view())
+    bench.finish()
+    for key in "bc":
+        session.look_ahead([view("b"), view("c")])
+        assert session.state.phase == "ready", "nobody is told"
+        bench.finish()
+        assert engine.knows(key)
+    session.look_ahead([view("b"), view("c")])
+    assert not bench.busy
+
+
+def test_whatever_else_is_wanted_stops_looking_ahead(session, bench, engine):
+    session.look_at(view())
+    bench.finish()
+    session.look_ahead([view("b")])
+    session.point_at((1, 1))
+    assert bench.was_cancelled
+    bench.finish()
+    np.testing.assert_array_equal(seen(session.state.preview), PICTURE == 5)
+    session.look_ahead([view("c")])
+    session.ask(CLICK)
+    assert bench.was_cancelled
+    bench.finish()
+    np.testing.assert_array_equal(session.state.mask, PICTURE == 5)
+
+
+def test_what_is_being_looked_at_ahead_is_waited_for_when_it_is_wanted(session, bench, engine):
+    session.look_at(view())
+    bench.finish()
+    session.look_ahead([view("b")])
+    session.look_at(view("b"))
+    assert not bench.was_cancelled and session.state.phase == "working"
+    bench.step()
+    assert session.state.phase == "ready" and not bench.busy

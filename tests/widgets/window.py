@@ -17,7 +17,7 @@ def picture():
 def settle(qtbot, dock):
     """Wait until the dock has caught up with the viewer and the engine with the dock."""
     timers = (dock._image_soon, dock._look_soon, dock.ask_soon, dock._layers_soon, dock.desk._show_soon)
-    timers += (dock._restore_soon,)
+    timers += (dock._restore_soon, dock.gaze._view_soon)
     qtbot.waitUntil(
         lambda: not any(t.isActive() for t in timers) and dock.session.state.phase != "working",
         timeout=20_000,

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.image import Image
+from napari_samscape.io.place import check_output
 from napari_samscape.io.pyramid import ATTRIBUTE
 from napari_samscape.io.rle import decode_crop, encode_crop
 from napari_samscape.io.text import read_json, replacing_text
-from napari_samscape.io.write import check_output
 
 OBJECT_ENDINGS = (".json", ".csv", ".geojson")
 #: COCO's name for what has no class; each annotation needs one there.
@@ -126,12 +126,13 @@ def write_objects(
 
 
 def read_objects(path: str | os.PathLike[str]) -> list[ObjectRow]:
-    """Read objects from COCO annotations with run lengths, such as `write_objects` gives, or from SA-1B's.
+    """Read objects as `write_objects` gives them, or from SA-1B's or other programs' files.
 
     Parameters
     ----------
     path : path
-        A JSON file, of which everything is read, whatever image it belongs to.
+        ``.geojson``: features that are polygons, in pixels (x, y); others are left out. Any other: COCO
+        annotations with run lengths, of which everything is read, whatever image it belongs to.
 
     Returns
     -------
@@ -141,8 +142,12 @@ def read_objects(path: str | os.PathLike[str]) -> list[ObjectRow]:
     Raises
     ------
     InputError
-        If the file cannot be read, is no COCO file, or holds masks that are not run lengths.
+        If the file cannot be read, is no such file, or holds masks that are not run lengths.
     """
+    if Path(path).suffix.lower() == ".geojson":
+        from napari_samscape.io.geojson import read_polygons
+
+        return [ObjectRow(**values) for values in read_polygons(Path(path))]
     content = read_json(path, f"The objects in {path}")
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
         raise InputError(f"{path} is no COCO file of objects: it lacks a list 'annotations'.")

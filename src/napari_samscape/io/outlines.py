@@ -6,6 +6,9 @@ pictures have it (QuPath, QGIS), and points are (x, y).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -43,6 +46,39 @@ def mask_polygons(mask: NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> 
         inner = [_ring(holes == hole, corner)[::-1] for hole in range(1, int(holes.max()) + 1)]
         polygons.append([_ring(whole, corner), *inner])
     return polygons
+
+
+def polygon_mask(polygons: Sequence[Sequence[Any]]) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """Fill polygons: the opposite of `mask_polygons`, and exact where all corners are corners of pixels.
+
+    Parameters
+    ----------
+    polygons : sequence of polygons
+        Each a sequence of closed rings of points (x, y): the outer one, then its holes. A pixel belongs to
+        them if its middle lies within an odd number of rings.
+
+    Returns
+    -------
+    mask : ndarray of bool, shape (y, x)
+    offset : tuple of int
+        (y, x) in the picture of the mask's first pixel.
+    """
+    rings = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for polygon in polygons for ring in polygon]
+    points = np.concatenate(rings)
+    x0, y0 = np.floor(points.min(axis=0)).astype(int)
+    x1, y1 = np.ceil(points.max(axis=0)).astype(int)
+    crossed = np.zeros((y1 - y0, x1 - x0 + 1), bool)
+    middles = np.arange(y0, y1) + 0.5
+    for ring in rings:
+        for (xa, ya), (xb, yb) in zip(ring[:-1], ring[1:], strict=True):
+            if ya == yb:
+                continue
+            rows = np.flatnonzero((middles >= min(ya, yb)) & (middles < max(ya, yb)))
+            x = xa + (middles[rows] - ya) * (xb - xa) / (yb - ya)
+            # Whatever lies to the right of the side, by its middle, is on the other side of it.
+            np.logical_xor.at(crossed, (rows, np.ceil(x - 0.5).astype(int) - x0), True)
+    mask = np.logical_xor.accumulate(crossed, axis=1)[:, :-1]
+    return mask, (int(y0), int(x0))
 
 
 def _ring(region: NDArray[np.bool_], corner: tuple[int, int]) -> Ring:

@@ -264,11 +264,29 @@ def _verify(job: _Job) -> None:
     job.progress(job.size, job.size, text)
 
 
-def check_local(path: Path, digest: Digest | None) -> None:
+def check_local(
+    path: Path, digest: Digest | None, *, anew: bool = False, progress: Progress | None = None
+) -> bool:
     """Check a file that is here, whether it was downloaded or put there by hand.
 
     Fast where size and time of change are as noted before; else it is read and compared with the published
     digest, or, where none can be checked, with the SHA-256 noted when it was first seen.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    digest : Digest or None
+        What was published.
+    anew : bool
+        Read it even if it has not changed on disk.
+    progress : callable, optional
+        As in `fetch`, while the file is read.
+
+    Returns
+    -------
+    bool
+        Whether it is known to be the file that was published; False where no digest can be checked.
 
     Raises
     ------
@@ -276,9 +294,10 @@ def check_local(path: Path, digest: Digest | None) -> None:
         If it is another file than before or than the one published.
     """
     note, status = _read_json(path.with_name(path.name + ".json")), path.stat()
-    if (note.get("size"), note.get("changed_ns")) == (status.st_size, status.st_mtime_ns):
-        return
-    found = _hashes(path, digest)
+    if not anew and (note.get("size"), note.get("changed_ns")) == (status.st_size, status.st_mtime_ns):
+        return bool(note.get("verified"))
+    tell = progress or (lambda done, total, text: None)
+    found = _hashes(path, digest, lambda done: tell(done, status.st_size, f"Checking {path.name}"))
     checked = digest is not None and digest.checkable
     if digest is not None and checked:
         good = found[digest.kind] == digest.hexadecimal.lower()
@@ -290,6 +309,7 @@ def check_local(path: Path, digest: Digest | None) -> None:
         raise InputError(f"The model file '{path}' {what}: delete it, and it will be downloaded anew.")
     with suppress(OSError):  # a folder of models that an administrator shares may be read-only
         _note(path, found["sha256"], checked, url=note.get("url"))
+    return checked
 
 
 def _hashes(

@@ -246,5 +246,50 @@ def download(name: str, *, progress: Progress | None = None, url: str | None = N
     return fetch(address, path, digest=model.digest, size=model.size_bytes, progress=progress)
 
 
+def verify(name: str, *, progress: Progress | None = None) -> bool:
+    """Read a known checkpoint that is here and compare it with what was published.
+
+    Parameters
+    ----------
+    name : str
+        A name in ``KNOWN``.
+    progress : callable, optional
+        As in `download`.
+
+    Returns
+    -------
+    bool
+        True if it is what was published; False where that cannot be said: it has not changed since it came.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, it is not here, or it is another file.
+    """
+    path = local_path(name)
+    if path is None:
+        raise InputError(f"The model '{name}' is not here.")
+    return check_local(path, KNOWN[name].digest, anew=True, progress=progress)
+
+
+def remove(name: str) -> None:
+    """Remove a known checkpoint that was downloaded; it can be had again by `download`.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, it is the bundled model, or the file cannot be removed.
+    """
+    model = known_model(name)
+    if model.url is None:
+        raise InputError(f"The model '{name}' is part of the package and stays.")
+    path = _place(model)
+    try:
+        for suffix in ("", ".part", ".part.json", ".json", ".lock"):  # see `download`
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"The model '{name}' cannot be removed: {error.strerror or error}.") from error
+
+
 def _place(model: KnownModel) -> Path:
     return (_BUNDLED if model.url is None else cache_dir() / "models") / model.filename

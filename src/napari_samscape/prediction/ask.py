@@ -7,7 +7,7 @@ turns out to be small there is asked once more through a window.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from napari_samscape.prediction.predict import decode, parts_of
 from napari_samscape.prediction.types import FloatArray, Instance, Prompts
 
 if TYPE_CHECKING:
-    from napari_samscape.prediction.views import Box, Views
+    from napari_samscape.prediction.views import Box, View, Views
 
 BATCH = 16  # prompts decoded at once; larger batches are no faster on a CPU
 
@@ -31,8 +31,9 @@ class Answer:
 
     Attributes
     ----------
-    masks : tuple of Instance
-        One or more candidates, in the picture's coordinates; without area where nothing was found.
+    masks : sequence of Instance
+        One or more candidates, in the picture's coordinates; without area where nothing was found. By a
+        model, each is enlarged when it is first asked for.
     iou : ndarray of float32, shape (n,)
         Predicted; NaN by a method that does not know.
     logits : ndarray of float32, shape (n, h, w)
@@ -42,7 +43,7 @@ class Answer:
         The box (y0, x0, y1, x1) of the part of the picture that was looked at.
     """
 
-    masks: tuple[Instance, ...]
+    masks: Sequence[Instance]
     iou: NDArray[np.float32]
     logits: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
     view: Box = (0, 0, 0, 0)
@@ -56,6 +57,29 @@ class Answer:
     def best_logits(self) -> FloatArray:
         """Its logits, (h, w)."""
         return np.asarray(self.logits[int(self.iou.argmax())])
+
+
+class _Candidates(Sequence[Instance]):
+    """Masks of one answer; most are never looked at, so each is enlarged when it is."""
+
+    def __init__(
+        self, logits: FloatArray, iou: NDArray[np.float32], enlarge: Callable[..., Instance], view: View
+    ) -> None:
+        self._logits, self._iou, self._enlarge, self._view = logits, iou, enlarge, view
+        self._known: dict[int, Instance] = {}
+
+    def __len__(self) -> int:
+        return len(self._logits)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        index = range(len(self))[index]
+        if index not in self._known:
+            self._known[index] = self._enlarge(
+                self._logits[index], origin=self._view.origin, predicted_iou=float(self._iou[index])
+            )
+        return self._known[index]
 
 
 def ask(
@@ -184,15 +208,7 @@ def _decoded(views: Views, prompts: Sequence[Prompts], place: Box, multimask: bo
     low, guessed = logits.float().cpu().numpy(), iou.float().cpu().numpy()
     enlarge = Enlarger(views.model, view.embedding, low.shape[-2:]).instance
     return [
-        Answer(
-            tuple(
-                enlarge(mask, origin=view.origin, predicted_iou=float(value))
-                for mask, value in zip(masks, said, strict=True)
-            ),
-            said,
-            masks,
-            place,
-        )
+        Answer(_Candidates(masks, said, enlarge, view), said, masks, place)
         for masks, said in zip(low, guessed, strict=True)
     ]
 

@@ -7,6 +7,7 @@ picture needs a part of the matrices only.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,8 +37,8 @@ class Enlarger:
     def __init__(self, model: Sam, embedding: Embedding, low: tuple[int, int]) -> None:
         pad = model.pad_multiple
         shown, full = embedding.input_shape, embedding.image_shape
-        self.rows = _Axis(low[0], shown[0], pad, full[0])
-        self.columns = _Axis(low[1], shown[1], pad, full[1])
+        self.rows = _axis(low[0], shown[0], pad, full[0])
+        self.columns = _axis(low[1], shown[1], pad, full[1])
 
     def instance(
         self, logits: FloatArray, *, origin: tuple[int, int] = (0, 0), predicted_iou: float = float("nan")
@@ -83,6 +84,12 @@ class Enlarger:
         across, columns = self.columns.part(x0, x1)
         result = down @ logits[rows, columns] @ across.T
         return result.astype(np.float32, copy=False)
+
+
+@lru_cache(maxsize=8)
+def _axis(low: int, shown: int, pad: int, full: int) -> _Axis:
+    """One of few that are in use: most prompts are about the same picture."""
+    return _Axis(low, shown, pad, full)
 
 
 class _Axis:

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import PLANES, check_table, join_tables
-from napari_samscape.io.write import LABEL_ENDINGS
+from napari_samscape.io import LABEL_ENDINGS, PLANES, check_table, join_tables
 from napari_samscape.scaling.batch import load as load_for
 from napari_samscape.scaling.batch import run
 from napari_samscape.scaling.engine import Progress
@@ -102,6 +101,7 @@ def run_many(  # noqa: PLR0913  (where to, how, and as what)
     table: str = "objects.csv",
     progress: Progress | None = None,
     cluster: Cluster | None = None,
+    parts: int = 1,
 ) -> BatchResult:
     """Do the same with many pictures. A batch that was killed goes on where it was.
 
@@ -122,6 +122,8 @@ def run_many(  # noqa: PLR0913  (where to, how, and as what)
         raising from it cancels.
     cluster : Cluster, optional
         Workers that look at tiles, of several pictures at a time; see `cluster.connected`.
+    parts : int
+        Into how many steps of the progress each picture is divided.
 
     Returns
     -------
@@ -156,7 +158,7 @@ def run_many(  # noqa: PLR0913  (where to, how, and as what)
             )
             for picture, name in zip(pictures, output_names(pictures), strict=True)
         ]
-        each = _Each(len(jobs), partial(run, cluster=cluster), progress)
+        each = _Each(len(jobs), partial(run, cluster=cluster), progress, parts)
         at_once = 1 if cluster is None else cluster.at_once
         outcomes = tuple(_in_order(each, pictures, jobs, at_once))
         rows = ((o.picture, job) for o, job in zip(outcomes, jobs, strict=True) if o.error is None)
@@ -170,8 +172,10 @@ def run_many(  # noqa: PLR0913  (where to, how, and as what)
 class _Each:
     """Does one picture after another; what concerns only one of them is noted, anything else is raised."""
 
-    def __init__(self, count: int, run: Callable[..., Any], progress: Progress | None) -> None:
-        self.count, self.run, self.progress = count, run, progress
+    def __init__(
+        self, count: int, run: Callable[..., Any], progress: Progress | None, parts: int = 1
+    ) -> None:
+        self.count, self.run, self.progress, self.parts = count, run, progress, parts
         self.done = 0
         self.fatal: BaseException | None = None
         self._model: Sam | None = None
@@ -180,8 +184,9 @@ class _Each:
     def __call__(self, picture: Picture, job: Job) -> Outcome:
         outcome = Outcome(picture.name, job.output)
 
-        def tell(_done: int, _total: int, text: str) -> None:
-            self._fatally(lambda: self._tell(f"{picture.name}: {text}"))
+        def tell(done: int, total: int, text: str) -> None:
+            share = min(done / total, 1) if total else 0
+            self._fatally(lambda: self._tell(f"{picture.name}: {text}", share))
 
         try:
             result = self.run(job, tell, load=lambda job, _: self._fatally(lambda: self._load(job)))
@@ -201,9 +206,11 @@ class _Each:
         self._tell(picture.name)
         return outcome
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, share: float = 0) -> None:
         if self.progress is not None:
-            self.progress(self.done, self.count, text)
+            # Of a picture that is whole, the next step is another one's.
+            within = min(int(share * self.parts), self.parts - 1)
+            self.progress(self.done * self.parts + within, self.count * self.parts, text)
 
     def _load(self, job: Job) -> Sam:
         with self._lock:

@@ -22,19 +22,24 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 SESSION = "session.json"
 CHUNK = 1024
 """Sides of the labels' chunks, in pixels."""
 
 
-def sessions_folder() -> Path:
-    """Where the sessions are: ``SAMSCAPE_DATA``, or the place that the system has for such files."""
+def data_folder() -> Path:
+    """Where we keep what is the user's: ``SAMSCAPE_DATA``, or the place that the system has for it."""
     if chosen := os.environ.get("SAMSCAPE_DATA"):
-        return Path(chosen) / "sessions"
+        return Path(chosen)
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("samscape", appauthor=False)) / "sessions"
+    return Path(platformdirs.user_data_dir("samscape", appauthor=False))
+
+
+def sessions_folder() -> Path:
+    """Where the sessions are."""
+    return data_folder() / "sessions"
 
 
 class Store:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
+from napari_samscape.prediction.types import Instance
 from napari_samscape.widgets.drawn import BACKGROUND, FEATURE, FOREGROUND
 from napari_samscape.widgets.labels import bounding_box
 from napari_samscape.widgets.layers import (
@@ -177,26 +178,29 @@ class Canvas:
 
     # --- preview ---
 
-    def show(self, mask: NDArray[np.bool_] | None, image: Image | None, plane: Plane | None) -> None:
-        """Show a mask, bool (y, x), on its plane of the image; None shows nothing."""
-        if mask is None or image is None or plane is None or not mask.any():
+    def show(self, found: Any, image: Image | None, plane: Plane | None) -> None:
+        """Show an Instance or a mask, bool (y, x), on its plane of the image; None shows nothing."""
+        corner, mask = _cut(found)
+        if image is None or plane is None or not mask.any():
             if self._preview is not None and self._preview in self.viewer.layers:
                 self._preview.visible = False
             return
-        y0, x0, y1, x1 = bounding_box(mask)
-        step = -(-max(y1 - y0, x1 - x0) // PREVIEW_SIDE)
-        cut = _with_outline(mask[y0:y1:step, x0:x1:step])
-        matrix = cut_matrix(image, plane, (y0, x0), step)
+        step = -(-max(mask.shape) // PREVIEW_SIDE)
+        cut = _with_outline(mask[::step, ::step])
+        matrix = cut_matrix(image, plane, corner, step)
         preview = self._preview
         if preview is None or preview not in self.viewer.layers or preview.ndim != image.ndim:
             self.hide()
             self._preview = self._add_preview(unsqueezed(cut, plane), matrix, image)
             return
         self._raise(preview, image, below=(self.points, self.shapes))
-        preview.visible = False  # so that the new mask is never drawn in the old one's place
-        preview.data = unsqueezed(cut, plane)
-        preview.affine = matrix
-        preview.visible = True
+        # It lies within the image: neither sliders nor the layer list need to hear of it.
+        with preview.events.extent.blocker(), preview.events.thumbnail.blocker():
+            with _unseen(preview):  # a mask is never drawn in another one's place
+                preview.affine = matrix
+            preview.data = unsqueezed(cut, plane)
+        if not preview.visible:
+            preview.visible = True
 
     def _add_preview(self, data: NDArray, matrix: NDArray, image: Image) -> Labels:
         preview = Labels(
@@ -211,6 +215,9 @@ class Canvas:
         )
         self._insert(preview)
         preview.editable = False
+        with suppress(AttributeError):  # napari has no public name for it
+            for name in ("data", "affine"):
+                getattr(preview.events, name).disconnect(self.viewer._on_layers_change)
         self._raise(preview, image, below=(self.points, self.shapes))
         return preview
 
@@ -242,6 +249,12 @@ class Canvas:
                 self.viewer.layers.remove(layer)
 
 
+def _unseen(layer: Layer) -> Any:
+    """Let a layer be changed without slicing its data again; they are about to be replaced."""
+    block = getattr(layer, "_block_refresh", None)  # napari has no public name for it
+    return nullcontext() if block is None else block()
+
+
 def _adopt(points: Points) -> None:
     """Give a user's Points layer the feature, all foreground, and the two colours."""
     features = points.features.copy()
@@ -261,6 +274,18 @@ def _paint(points: Points) -> None:
 def _pixel(image: Image) -> float:
     """Scale, in data pixels, at which a picture of 500 pixels has things at their usual size."""
     return max(min(data_shape(image)[-2:]) / 500, 0.05)
+
+
+def _cut(found: Any) -> tuple[tuple[int, int], NDArray[np.bool_]]:
+    """First pixel (y, x) and content of the smallest part of a plane with all that is found."""
+    if found is None:
+        return (0, 0), np.zeros((0, 0), bool)
+    if isinstance(found, Instance):
+        return found.box[:2], found.mask
+    if not found.any():
+        return (0, 0), np.zeros((0, 0), bool)
+    y0, x0, y1, x1 = bounding_box(found)
+    return (y0, x0), found[y0:y1, x0:x1]
 
 
 def _with_outline(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -10,7 +10,9 @@ from napari.layers import Labels, Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QSizePolicy, QWidget
 
+from napari_samscape.model import registry
 from napari_samscape.widgets.canvas import role
+from napari_samscape.widgets.pyramids import is_writable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -101,12 +103,29 @@ class ModelChooser(QComboBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         _narrow(self)
-        for name, about in models_here():
-            self.addItem(name, name)
-            self.setItemData(self.count() - 1, about, Qt.ItemDataRole.ToolTipRole)
         self.addItem(OTHER, None)
         self._last = 0
+        self._list_known()
         self.activated.connect(self._on_activated)
+
+    def _list_known(self) -> None:
+        """Have the known models that are here, in their order, before those from files."""
+        chosen, here = self.itemData(self._last), models_here()
+        for index in reversed(range(self.count())):
+            name = self.itemData(index)
+            if name in registry.KNOWN and name != chosen and name not in dict(here):
+                self.removeItem(index)
+        for index, (name, about) in enumerate(here):
+            if self.findData(name) < 0:
+                self.insertItem(index, name, name)
+                self.setItemData(index, about, Qt.ItemDataRole.ToolTipRole)
+        self._last = max(0, self.findData(chosen)) if chosen is not None else 0
+        self.setCurrentIndex(self._last)
+
+    def showPopup(self) -> None:  # noqa: N802 - Qt's name
+        """List what is here by now: the Models dock brings and removes some."""
+        self._list_known()
+        super().showPopup()
 
     def _on_activated(self, index: int) -> None:
         if self.itemData(index) is None:
@@ -177,13 +196,13 @@ def users(kind: type[Layer]) -> Callable[[Layer], bool]:
 
 
 def writable(layer: Layer) -> bool:
-    """Labels that objects can go to: napari itself cannot write into a pyramid."""
-    return users(Labels)(layer) and not layer.multiscale
+    """Labels that objects can go to; into a pyramid we can write if it is one like ours."""
+    return users(Labels)(layer) and (not layer.multiscale or is_writable(layer))
 
 
 def models_here() -> list[tuple[str, str]]:
     """Names of the known models that need no download any more, each with what it is for."""
-    from napari_samscape.model.registry import KNOWN, local_path
-
-    here = [(name, model.about) for name, model in KNOWN.items() if local_path(name) is not None]
-    return here or [("nano", KNOWN["nano"].about)]
+    here = [
+        (name, model.about) for name, model in registry.KNOWN.items() if registry.local_path(name) is not None
+    ]
+    return here or [("nano", registry.KNOWN["nano"].about)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND
 from napari_samscape.widgets.layers import place_on
 
@@ -31,6 +33,7 @@ class Cursor:
         dock._listening.to("canvas", viewer, ("mouse_over_canvas",), self._on_canvas)
         dock.preview.toggled.connect(lambda: dock.session.point_at(None))
         viewer.mouse_move_callbacks.append(self._on_move)
+        viewer.mouse_wheel_callbacks.append(self._on_wheel)
         viewer.mouse_drag_callbacks += [self._on_drag, self._on_press]
 
     def close(self) -> None:
@@ -38,6 +41,7 @@ class Cursor:
         viewer = self._dock.viewer
         for callbacks, ours in (
             (viewer.mouse_move_callbacks, self._on_move),
+            (viewer.mouse_wheel_callbacks, self._on_wheel),
             (viewer.mouse_drag_callbacks, self._on_press),
             (viewer.mouse_drag_callbacks, self._on_drag),
         ):
@@ -54,6 +58,16 @@ class Cursor:
         if wanted and image is not None and plane is not None:
             place = place_on(image, plane, dock.viewer.dims, event.position)
         dock.session.point_at(None if place is None else (place[0], place[1]), label=int(not background))
+
+    def _on_wheel(self, _viewer: Any, event: Any) -> None:
+        """Go through the masks with Shift; napari has Ctrl for the sliders and Alt for the layers."""
+        masks = self._dock.session.state.masks
+        if tuple(event.modifiers) != ("Shift",) or masks is None:
+            return
+        turned = sum(event.delta)  # some systems turn a wheel sideways while Shift is held
+        if turned:
+            event.handled = True
+            self._dock.choose((self._dock.session.state.chosen - int(np.sign(turned))) % len(masks.iou))
 
     def _on_canvas(self, event: Any) -> None:
         if not event.value:

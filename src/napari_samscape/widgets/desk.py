@@ -14,12 +14,14 @@ from napari_samscape.widgets.canvas import role
 from napari_samscape.widgets.dock import tell
 from napari_samscape.widgets.features import rows_of
 from napari_samscape.widgets.labels import SMALL
-from napari_samscape.widgets.layers import data_shape, to_world
-from napari_samscape.widgets.records import draw, records, turns_of
+from napari_samscape.widgets.layers import data_shape, levels, to_world
+from napari_samscape.widgets.records import draw, records, turns_of, window_of
+from napari_samscape.widgets.split import Cutter
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
+    from napari_samscape.widgets.layers import Plane
     from napari_samscape.widgets.prompt import PromptWidget
     from napari_samscape.widgets.records import Record
 
@@ -43,6 +45,9 @@ class Desk:
         table.merged.connect(lambda ids: self._try(self.merge, ids))
         table.deleted.connect(lambda ids: self._try(self.delete, ids))
         table.stepped.connect(self.step)
+        table.divided.connect(lambda i: self._try(self.split, i))
+        table.classed.connect(self.classify)
+        self._cutter = Cutter(dock, lambda *cut: self._try(self._divide, cut))
 
     def use(self, labels: Labels | None) -> None:
         """Show another layer's objects."""
@@ -142,8 +147,11 @@ class Desk:
             return
         dock.canvas.clear(image, dock.plane)
         draw(record, image, dock.viewer.dims, dock.canvas.points, dock.canvas.shapes)
+        window = window_of(record, image)
+        if window is not None:
+            dock.gaze.look_at(window)
         dock.recall.editing = editing
-        dock.recall.expect(image, turns_of(record))
+        dock.recall.expect(image, dock.plane, turns_of(record))
         dock.recall.note("edit")
         dock.ask()
 
@@ -179,6 +187,27 @@ class Desk:
             self._dock.settle_prompts()
             self._dock.ledger.delete(self._labels, ids)
 
+    def classify(self, ids: Sequence[int], text: str) -> None:
+        """Give objects a class."""
+        if self._labels is not None:
+            self._dock.settle_prompts()
+            self._dock.ledger.classify(self._labels, ids, text)
+
+    def split(self, value: int) -> None:
+        """Let the user draw a line along which an object is cut."""
+        if self._labels is not None:
+            self._dock.settle_prompts()
+            self._cutter.begin(self._labels, value)
+            show_info(f"Draw a line across object {value}, with the mouse held down.")
+
+    def _divide(self, cut: tuple[Labels, int, Plane, tuple[int, int], np.ndarray]) -> None:
+        labels, value, plane, corner, parts = cut
+        count = int(parts.max())
+        if count < 2:
+            raise InputError(f"The line does not cut object {value} in two: it has to cross it.")
+        first = self._dock._ids.next(labels, count - 1)
+        self._dock.ledger.divide(labels, value, plane, (corner, np.where(parts > 1, parts + first - 2, 0)))
+
     def _try(self, act: Any, what: Any) -> None:
         try:
             act(what)
@@ -189,7 +218,7 @@ class Desk:
 def centre(labels: Labels, value: int) -> np.ndarray | None:
     """Data coordinates of an object's middle, on one of the planes that it lies on; None where not known."""
     if int(np.prod(data_shape(labels))) <= SMALL:
-        pixels = np.argwhere(np.asarray(labels.data) == value)
+        pixels = np.argwhere(np.asarray(levels(labels)[0]) == value)
         if len(pixels) == 0:
             return None
         middle = pixels[len(pixels) // 2]

@@ -16,6 +16,8 @@ from napari_samscape.widgets.worker import Jobs
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+    from napari_samscape.widgets.engine import Engine
+
 NO_IMAGE = "Open an image to begin."
 
 
@@ -34,9 +36,10 @@ class Dock(QWidget):
         self.viewer: Viewer = getattr(viewer, "__wrapped__", viewer)
         self._jobs = Jobs()
         self._listening = Listening()
+        self._engines = Engines()
         self._timers: list[QTimer] = []
         # When the window goes, Qt destroys this widget without a word to its Python side.
-        self.destroyed.connect(_closer(self._jobs, self._listening))
+        self.destroyed.connect(_closer(self._jobs, self._listening, self._engines))
 
     def _timer(self, milliseconds: int, function: Callable[[], None]) -> QTimer:
         """Make a timer that calls a function once, that long after it was last started."""
@@ -63,8 +66,26 @@ class Dock(QWidget):
         """Stop the work and the listening."""
         for timer in self._timers:
             timer.stop()
-        self._jobs.close()
-        self._listening.stop()
+        _closer(self._jobs, self._listening, self._engines)()
+
+
+class Engines:
+    """The engine that a dock has; one that is given up keeps no memory and no process."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+
+    def take(self, engine: Engine) -> Engine:
+        """Have another engine instead of the one before."""
+        self.close()
+        self._engine = engine
+        return engine
+
+    def close(self) -> None:
+        """Have none."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
 
 
 class Listening:
@@ -97,11 +118,12 @@ def tell(problem: Exception) -> None:
     show_error(str(problem) if ours else f"Something went wrong in Samscape: {problem!r}.")
 
 
-def _closer(jobs: Jobs, listening: Listening) -> Callable[..., None]:
+def _closer(jobs: Jobs, listening: Listening, engines: Engines) -> Callable[..., None]:
     """Make a function that ends the work and the listening, and needs no Qt object that may be gone."""
 
     def close(*_: object) -> None:
         jobs.close()
         listening.stop()
+        engines.close()
 
     return close

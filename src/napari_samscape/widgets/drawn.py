@@ -39,6 +39,16 @@ def prompts_on(
     return Prompts(points=clicks, labels=kinds, box=box, mask=mask)
 
 
+def places_of(image: Image, dims: Any, points: Points | None, shapes: Shapes | None) -> NDArray:
+    """Where the prompt layers hold anything, in the image's data coordinates, shape (n, image.ndim)."""
+    found = [np.zeros((0, image.ndim))]
+    if points is not None and len(points.data):
+        found.append(to_layer(points.data, points, image, dims))
+    if shapes is not None:
+        found += [to_layer(vertices, shapes, image, dims) for vertices in shapes.data]
+    return np.concatenate(found)
+
+
 def points_on(image: Image, plane: Plane, dims: Any, points: Points) -> NDArray:
     """Plane coordinates, shape (n, 2), of the points of a layer that lie on the plane."""
     if len(points.data) == 0:

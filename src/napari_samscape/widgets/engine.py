@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from napari_samscape.prediction.types import Masks
 
 if TYPE_CHECKING:
+    from napari_samscape.prediction.ask import Answer
     from napari_samscape.prediction.options import EdgeOptions, EverythingOptions
     from napari_samscape.prediction.phrase import Phrase
-    from napari_samscape.prediction.types import Instances, Prompts
+    from napari_samscape.prediction.types import Instance, Instances, Prompts
     from napari_samscape.prediction.views import Views
     from napari_samscape.widgets.drawn import Rectangles
 
@@ -41,11 +42,11 @@ class Engine(Protocol):
     def embed(self, key: Hashable, pixels: NDArray, progress: Progress) -> None:
         """Look at a picture, (y, x) or (y, x, c), and remember it under the key."""
 
-    def predict(self, key: Hashable, prompts: Prompts, multimask: bool, look: bool = True) -> Masks:
-        """Answer prompts about a picture that has been embedded, with three masks or with one.
+    def predict(self, key: Hashable, prompts: Prompts, multimask: bool) -> Masks:
+        """Answer prompts about a picture that has been embedded, with three masks or with one."""
 
-        Small things are looked at closer first, if ``look`` allows it or it has been done.
-        """
+    def glance(self, key: Hashable, prompts: Prompts, multimask: bool) -> Instance:
+        """The best mask that `predict` would give without looking closer; of no area where there is none."""
 
     def picture(self, key: Hashable) -> NDArray[np.uint8]:
         """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""
@@ -68,6 +69,9 @@ class Engine(Protocol):
 
     def text(self, pixels: NDArray, phrase: Phrase, mode: str, progress: Progress) -> Instances:
         """Find what looks like a phrase: in the mode "text" by ranking everything, in "prompts" at once."""
+
+    def close(self) -> None:
+        """Give back what it has taken, whatever is under way."""
 
 
 class LocalEngine:
@@ -106,22 +110,33 @@ class LocalEngine:
         while len(self._seen) > self._remember:
             self._seen.popitem(last=False)
 
-    def predict(self, key: Hashable, prompts: Prompts, multimask: bool, look: bool = True) -> Masks:
+    def predict(self, key: Hashable, prompts: Prompts, multimask: bool) -> Masks:
         """Answer prompts about a picture that has been embedded, with three masks or with one.
 
-        Small things are looked at closer first, if ``look`` allows it or it has been done.
+        Small things are looked at closer first.
         """
+        answer = self._answer(key, prompts, multimask, look=True)
+        shape = self._seen[key][0].shape
+        masks = np.stack([item.within(shape) for item in answer.masks])
+        return Masks(masks, answer.iou, answer.logits, answer.view)
+
+    def glance(self, key: Hashable, prompts: Prompts, multimask: bool) -> Instance:
+        """The best mask that `predict` would give without looking closer; of no area where there is none."""
+        return self._answer(key, prompts, multimask, look=False).best
+
+    def _answer(self, key: Hashable, prompts: Prompts, multimask: bool, look: bool) -> Answer:
         from napari_samscape.prediction.ask import ask
 
         self._seen.move_to_end(key)
-        views = self._seen[key][0]
-        answer = ask(views, [prompts], multimask=multimask, look=look)[0]
-        masks = np.stack([item.within(views.shape) for item in answer.masks])
-        return Masks(masks, answer.iou, answer.logits, answer.view)
+        return ask(self._seen[key][0], [prompts], multimask=multimask, look=look)[0]
 
     def picture(self, key: Hashable) -> NDArray[np.uint8]:
         """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""
         return self._seen[key][1]
+
+    def close(self) -> None:
+        """Forget all pictures."""
+        self._seen.clear()
 
     @property
     def has_dense(self) -> bool | None:
@@ -137,8 +152,9 @@ class LocalEngine:
         if self._loaded is None:
             progress(0, 0, f"Loading the model {Path(self.model).name}…")
             from napari_samscape.model.weights import load_model
+            from napari_samscape.scaling.memory import recalling
 
-            self._loaded = load_model(self.model)
+            self._loaded = recalling(load_model(self.model))
 
     def everything(self, pixels: NDArray, options: EverythingOptions, progress: Progress) -> Instances:
         """Find all objects in a picture, (y, x) or (y, x, c)."""

@@ -155,6 +155,23 @@ class OptionFields:
             if untouched:
                 editor.put(self._defaults[name])
 
+    def changes(self) -> dict[str, Any]:
+        """What is set otherwise than by default."""
+        return {name: editor.read() for name, editor in self.editors.items() if not self._is_default(name)}
+
+    def put(self, values: dict[str, Any]) -> None:
+        """Set some."""
+        for name, value in values.items():
+            if name in self.editors:
+                self.editors[name].put(value)
+
+    def changed(self) -> list[Any]:
+        """The signals of all editors, which say that something else is set."""
+        return [
+            editor.currentIndexChanged if isinstance(editor, QComboBox) else editor.valueChanged
+            for editor in self.editors.values()
+        ]
+
     def reset(self) -> None:
         """Set everything to its default."""
         for name, editor in self.editors.items():

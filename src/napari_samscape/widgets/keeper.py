@@ -18,9 +18,10 @@ from napari_samscape.errors import InputError
 from napari_samscape.widgets.autosave import Store, left_behind
 from napari_samscape.widgets.canvas import role
 from napari_samscape.widgets.dock import tell
-from napari_samscape.widgets.features import all_rows
-from napari_samscape.widgets.layers import data_shape, world_matrix
-from napari_samscape.widgets.records import put_records, record_of, records
+from napari_samscape.widgets.layers import data_shape
+from napari_samscape.widgets.pyramids import LARGEST, disk_path, opened, tell_state
+from napari_samscape.widgets.records import record_of
+from napari_samscape.widgets.saved import arguments, state_of
 from napari_samscape.widgets.worker import Jobs
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 SOON = 500
 """Milliseconds after a change at which it is saved, with all that has changed by then."""
-LARGEST = 2**26
-"""Labels of more pixels are not saved: they belong on disk in the first place."""
 
 
 class Keeper:
@@ -82,10 +81,12 @@ class Keeper:
         for labels in layers:
             if labels in dock.ledger.changed or labels not in self._names:
                 self._names[labels] = f"labels-{uuid4().hex}"
-                arrays[self._names[labels]] = np.array(labels.data)  # a copy: the window goes on
+                if disk_path(labels) is None:
+                    arrays[self._names[labels]] = np.array(labels.data)  # a copy: the window goes on
         dock.ledger.changed.clear()
         document = self._document(layers)
-        work = partial(store.save, document, arrays)
+        notes = [(path, state_of(labels)) for labels in layers if (path := disk_path(labels)) is not None]
+        work = partial(_save, store, document, arrays, notes)
         self._jobs.start(lambda _: work(), lambda _: None, self._on_failed, lambda *_: None)
 
     def _on_failed(self, error: Exception | None) -> None:
@@ -118,13 +119,9 @@ class Keeper:
     def _layer(self, labels: Labels) -> dict[str, Any]:
         return {
             "array": self._names[labels],
-            "name": labels.name,
+            "path": None if (path := disk_path(labels)) is None else str(path),
             "chosen": labels is self._dock.labels.layer,
-            "affine": world_matrix(labels).tolist(),
-            "units": [str(unit) for unit in labels.units],
-            "axis_labels": list(labels.axis_labels),
-            "features": {name: [_plain(v) for v in column] for name, column in all_rows(labels).items()},
-            "records": list(records(labels).items()),
+            **state_of(labels),
         }
 
     # --- putting back ---
@@ -192,15 +189,9 @@ class Keeper:
         return next((layer for layer in viewer.layers if _is(layer, wanted["name"])), None)
 
     def _add(self, layer: dict[str, Any], store: Store, image: Image | None) -> Labels:
-        labels = Labels(
-            store.labels(layer["array"]),
-            name=layer["name"],
-            affine=np.asarray(layer["affine"]),
-            units=layer["units"],
-            axis_labels=layer["axis_labels"],
-            features=layer["features"],
-        )
-        put_records(labels, [], {int(i): record for i, record in layer["records"]})
+        on_disk = layer["path"] is not None
+        data = opened(Path(layer["path"])) if on_disk else store.labels(layer["array"])
+        labels = Labels(data, multiscale=on_disk, **arguments(layer))
         viewer = self._dock.viewer
         if image is not None:
             self._dock._insert_above(image, labels)
@@ -240,7 +231,15 @@ def _closer(jobs: Jobs, stores: list[Store]) -> Callable[..., None]:
     return close
 
 
+def _save(store: Store, document: Any, arrays: Any, notes: list[tuple[Path, dict[str, Any]]]) -> None:
+    store.save(document, arrays)
+    for path, state in notes:  # labels on disk are whole without their session
+        tell_state(path, state)
+
+
 def _savable(labels: Labels) -> bool:
+    if labels.multiscale:
+        return disk_path(labels) is not None
     return isinstance(labels.data, np.ndarray) and int(np.prod(data_shape(labels))) <= LARGEST
 
 
@@ -260,7 +259,3 @@ def _is(layer: Any, name: str) -> bool:
 def _path(image: Image) -> str | None:
     path = image.source.path
     return None if path is None else str(path)
-
-
-def _plain(value: Any) -> Any:
-    return None if value is None or value != value else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.widgets.layers import Plane, data_shape, levels, same_plane, to_layer
+from napari_samscape.widgets.layers import Plane, data_shape, levels, placed_like, same_plane, to_layer
+from napari_samscape.widgets.pyramids import LARGEST, labels_on_disk, stored, writable
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -72,10 +73,9 @@ class FreeIds:
 
 
 def _highest(labels: Labels) -> int:
-    """Highest id, read piece by piece along the first axis: the data may be on disk and large."""
+    """Highest id, read piece by piece: the data may be on disk and large."""
     data = levels(labels)[0]
-    rows = max(1, SMALL * data.shape[0] // max(1, int(np.prod(data.shape))))
-    return max((int(np.max(data[i : i + rows], initial=0)) for i in range(0, data.shape[0], rows)), default=0)
+    return max((int(np.max(np.asarray(data[part]), initial=0)) for part in stored(data)), default=0)
 
 
 def _painted(atom: Any) -> int:
@@ -84,14 +84,16 @@ def _painted(atom: Any) -> int:
     return int(np.max(written, initial=0))
 
 
-def new_labels(image: Image) -> NDArray[np.int32]:
-    """Empty labels for an image: its shape, without the axis of an RGB image's colours."""
-    try:
-        return np.zeros(data_shape(image), dtype=np.int32)  # memory is only taken where it is written to
-    except MemoryError:
-        raise InputError(
-            f"There is no memory for labels of the size of '{image.name}'; choose a Labels layer on disk."
-        ) from None
+def new_labels(image: Image, name: str) -> Labels:
+    """Make a layer of empty labels for an image, in its place; large ones are on disk."""
+    from napari.layers import Labels
+
+    if int(np.prod(data_shape(image))) > LARGEST:
+        labels = labels_on_disk(image)
+        labels.name = name
+        return labels
+    # Memory is only taken where it is written to.
+    return Labels(np.zeros(data_shape(image), dtype=np.int32), name=name, **placed_like(image))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,12 +178,12 @@ def _write_plane(
         cut = _resampled(found.mask, matrix, shift, band)
         where = _slices(target, band)
         ids = np.where(cut, cut + np.int64(found.first - 1), 0)
-        present = np.asarray(labels.data[where])
+        present = np.asarray(levels(labels)[0][where])
         new = (ids != 0) & (present != ids) & (True if over else present == 0)
         if undoable:
-            _set_undoably(labels, target, band[0], np.where(new, ids, 0))
+            write_part(labels, target, band[0], np.where(new, ids, 0))
         else:
-            labels.data[where] = np.where(new, ids, present)
+            _put(labels, where, np.where(new, ids, present))
         written += np.bincount(cut[new], minlength=len(written) + 1)[1:]
     return written
 
@@ -193,19 +195,35 @@ def _slices(target: Plane, where: Corners) -> tuple[Any, ...]:
     return tuple(index)
 
 
-def _set_undoably(labels: Labels, target: Plane, corner: tuple[int, int], ids: NDArray[np.int64]) -> None:
-    """Set pixels to ids (y, x) where these are not 0."""
+def write_part(labels: Labels, target: Plane, corner: tuple[int, int], ids: NDArray[np.int64]) -> None:
+    """Set pixels of a plane to ids (y, x) where these are not 0, as an atom of the layer's history."""
     rows, columns = np.nonzero(ids)
     indices = [np.full(len(rows), i) for i in target.position]
     indices[target.axes[0]], indices[target.axes[1]] = rows + corner[0], columns + corner[1]
     _set(labels, tuple(indices), ids[rows, columns])
 
 
+def _put(labels: Labels, where: tuple[Any, ...], values: NDArray[Any]) -> None:
+    """Set a part of a layer, (y, x) on one plane, without a word to its history."""
+    pyramid = writable(labels)
+    if pyramid is None:
+        labels.data[where] = values
+        return
+    across = tuple(axis for axis, part in enumerate(where) if not isinstance(part, slice))
+    parts = tuple(part if isinstance(part, slice) else slice(part, part + 1) for part in where)
+    pyramid.put(parts, np.expand_dims(values, across))
+
+
 def _set(labels: Labels, indices: tuple[NDArray, ...], values: Any) -> None:
+    """Set pixels as one atom of the layer's history."""
     if len(indices[0]) == 0:
         return
     try:
-        labels.data_setitem(indices, values)
+        pyramid = writable(labels)
+        if pyramid is None:
+            labels.data_setitem(indices, values)
+        else:
+            pyramid.set_noted(labels, indices, values)
     except (NotImplementedError, OSError, TypeError, ValueError) as problem:
         raise InputError(f"The layer '{labels.name}' cannot be written to: {problem}.") from None
 
@@ -215,25 +233,31 @@ def renumber(labels: Labels, ids: Iterable[int], value: int, plane: Plane | None
 
     The layer is searched for them, piece by piece along its first axis; it is one step of napari's undo.
     """
-    wanted, shape = np.array(sorted(ids)), data_shape(labels)
-    limits = [slice(0, size) for size in shape]
+    wanted, data = np.array(sorted(ids)), levels(labels)[0]
+    limits = [slice(0, size) for size in data.shape]
     if plane is not None:
         for axis in plane.others:
             limits[axis] = slice(plane.position[axis], plane.position[axis] + 1)
-    pixels = int(np.prod([part.stop - part.start for part in limits]))
-    first = limits[0]
-    rows = max(1, BAND * (first.stop - first.start) // max(1, pixels))
     with labels.block_history():
-        for row in range(first.start, first.stop, rows):
-            part = (slice(row, min(row + rows, first.stop)), *limits[1:])
-            found = np.nonzero(np.isin(np.asarray(labels.data[part]), wanted))
+        for part in _parts(data, limits):
+            found = np.nonzero(np.isin(np.asarray(data[part]), wanted))
             indices = tuple(index + where.start for index, where in zip(found, part, strict=True))
             _set(labels, indices, value)
 
 
+def _parts(data: Any, limits: Sequence[slice]) -> Iterator[tuple[slice, ...]]:
+    """What is `stored` within limits."""
+    for part in stored(data):
+        full = (*part, *limits[len(part) :])
+        pairs = zip(full, limits, strict=True)
+        inside = tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in pairs)
+        if all(each.start < each.stop for each in inside):
+            yield inside
+
+
 def areas(labels: Labels) -> dict[int, int]:
     """Number of pixels of each object in a layer, which is read whole."""
-    ids, counts = np.unique(np.asarray(labels.data), return_counts=True)
+    ids, counts = np.unique(np.asarray(levels(labels)[0]), return_counts=True)
     return {int(i): int(n) for i, n in zip(ids, counts, strict=True) if i != 0}
 
 
@@ -296,11 +320,24 @@ def _footprint(mask: NDArray[Any], matrix: NDArray, shift: NDArray, shape: tuple
 def _resampled(mask: NDArray[Any], matrix: NDArray, shift: NDArray, where: Corners) -> NDArray[Any]:
     """What lies of a mask in a part of the target grid; nothing outside the mask's array."""
     start, stop = np.asarray(where)
+    if np.allclose(matrix, np.eye(2)) and np.allclose(shift, np.rint(shift)):
+        return _shifted(mask, np.rint(shift).astype(int), start, stop)
     grid = start + np.moveaxis(np.indices(stop - start), 0, -1)
     source = np.floor(grid @ matrix.T + shift + 0.5 + 1e-9).astype(int)
     inside = ((source >= 0) & (source < mask.shape)).all(axis=-1)
     source[~inside] = 0
     return np.where(inside, mask[source[..., 0], source[..., 1]], mask.dtype.type(0))
+
+
+def _shifted(mask: NDArray[Any], shift: NDArray, start: NDArray, stop: NDArray) -> NDArray[Any]:
+    """What `_resampled` gives where pixels lie on pixels."""
+    cut = np.zeros(stop - start, mask.dtype)
+    first, last = np.maximum(start + shift, 0), np.minimum(stop + shift, mask.shape)
+    if (first < last).all():
+        to = first - shift - start
+        size = last - first
+        cut[to[0] : to[0] + size[0], to[1] : to[1] + size[1]] = mask[first[0] : last[0], first[1] : last[1]]
+    return cut
 
 
 def bounding_box(mask: NDArray[Any]) -> tuple[int, int, int, int]:

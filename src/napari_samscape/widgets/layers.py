@@ -43,6 +43,8 @@ class Plane:
         Pyramid level read, and the stride with which it is read.
     factor, offset : tuple of float
         Data coordinate = plane coordinate * factor + offset, for y and x.
+    window : tuple of int, or None
+        First pixel (y, x) of the level that belongs to the picture, where that is a part of the level only.
     """
 
     axes: tuple[int, int]
@@ -52,6 +54,11 @@ class Plane:
     step: int = 1
     factor: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
+    window: tuple[int, int] | None = None
+
+    def lies_on(self, other: Plane) -> bool:
+        """Whether both are pictures of the same plane of the data, however much of it they show."""
+        return self.axes == other.axes and self.position == other.position
 
     @property
     def others(self) -> list[int]:
@@ -112,7 +119,7 @@ def plane_of(layer: Image | Labels, dims: Any, *, full_resolution: bool = False)
     if ((position < 0) | (position >= shape)).any():
         raise InputError(f"The sliders stand outside the layer '{layer.name}'.")
     level, step = (0, 1) if full_resolution else _resolution(layer, axes)
-    sizes = np.asarray(_level_shapes(layer)[level])[list(axes)]
+    sizes = np.asarray(level_shapes(layer)[level])[list(axes)]
     factor = np.asarray(shape)[list(axes)] / sizes
     # A coarser level's pixel covers `factor` pixels, so the centres are shifted; a stride picks pixels.
     offset = (factor - 1) / 2
@@ -129,11 +136,16 @@ def plane_of(layer: Image | Labels, dims: Any, *, full_resolution: bool = False)
 
 def place_on(layer: Image, plane: Plane, dims: Any, position: Sequence[float]) -> NDArray | None:
     """Plane coordinates (y, x) of a place in the world, (dims.ndim,); None where it is not on the picture."""
-    world = np.asarray(position) * _units(dims.units, layer.units, dims.ndim)
-    data = np.asarray(layer.world_to_data(world))[None, -layer.ndim :]
+    data = from_world(np.asarray(position)[None], layer, dims)
     place: NDArray = plane.from_data(data)[0]
     inside = (place >= -0.5).all() and (place < np.asarray(plane.shape) - 0.5).all()
     return place if inside and plane.holds(data).all() else None
+
+
+def from_world(positions: NDArray, layer: Layer, dims: Any) -> NDArray:
+    """Data coordinates of a layer, shape (n, layer.ndim), of places in the world, (n, dims.ndim)."""
+    world = positions * _units(dims.units, layer.units, dims.ndim)
+    return np.asarray([layer.world_to_data(place) for place in world])[:, -layer.ndim :]
 
 
 def planes_like(layer: Image | Labels, plane: Plane) -> list[Plane]:
@@ -162,16 +174,17 @@ def same_plane(layer: Image | Labels, image: Image, plane: Plane, dims: Any) -> 
 
 def data_shape(layer: Image | Labels) -> tuple[int, ...]:
     """Shape of the layer's (finest) array without the axis of an RGB image's colours."""
-    return _level_shapes(layer)[0]
+    return level_shapes(layer)[0]
 
 
-def _level_shapes(layer: Image | Labels) -> list[tuple[int, ...]]:
+def level_shapes(layer: Image | Labels) -> list[tuple[int, ...]]:
+    """Shapes of the layer's `levels`, without the axis of an RGB image's colours."""
     return [tuple(int(size) for size in array.shape[: layer.ndim]) for array in levels(layer)]
 
 
 def _resolution(layer: Image | Labels, axes: Sequence[int]) -> tuple[int, int]:
     """Level and stride: full resolution where small enough, else the coarsest that is still enough."""
-    longest = [max(shape[axis] for axis in axes) for shape in _level_shapes(layer)]
+    longest = [max(shape[axis] for axis in axes) for shape in level_shapes(layer)]
     if longest[0] <= LARGE_SIDE:
         return 0, 1
     level = max(i for i, size in enumerate(longest) if size >= ENOUGH_SIDE)
@@ -194,8 +207,8 @@ def read_plane(arrays: Sequence[Any], plane: Plane) -> NDArray:
         i * int(array.shape[axis]) // int(finest.shape[axis])
         for axis, i in enumerate(plane.position)
     ]
-    for axis in plane.axes:
-        index[axis] = slice(None, None, plane.step)
+    for axis, start, size in zip(plane.axes, plane.window or (0, 0), plane.shape, strict=True):
+        index[axis] = slice(start, start + size * plane.step, plane.step)
     return np.asarray(array[tuple(index)])
 
 

@@ -15,14 +15,18 @@ import numpy as np
 
 from napari_samscape.widgets.features import INDEX, Table, chosen_rows, joined, put_rows, rows_of
 from napari_samscape.widgets.history import History, Step
-from napari_samscape.widgets.labels import SMALL, Found, areas, gains, renumber, write_object
+from napari_samscape.widgets.labels import SMALL, Found, areas, gains, renumber, write_object, write_part
 from napari_samscape.widgets.layers import data_shape, same_plane
 from napari_samscape.widgets.records import Record, put_records, records
 
 if TYPE_CHECKING:
     from napari.layers import Labels
+    from numpy.typing import NDArray
 
-AREA, IOU, COUNT = "area", "predicted_iou", "prompts"
+    from napari_samscape.widgets.layers import Plane
+
+Parts = tuple[tuple[int, int], "NDArray[np.int64]"]
+AREA, IOU, COUNT, CLASS = "area", "predicted_iou", "prompts", "class"
 UNDO, REDO = "Control-Z", "Control-Shift-Z"
 
 
@@ -78,8 +82,12 @@ class Ledger:
         """Give each object a row; a large layer is not searched for them."""
         if int(np.prod(data_shape(labels))) > SMALL:
             return
-        known = set(areas_known(labels))
-        found = {i: area for i, area in areas(labels).items() if i not in known}
+        known, counted = areas_known(labels), areas(labels)
+        found = {i: area for i, area in counted.items() if i not in known}
+        unknown = {i for i, area in known.items() if i in counted and not _number(area)}
+        if unknown:
+            rows = rows_of(labels, unknown)
+            put_rows(labels, unknown, {**rows, AREA: [counted[i] for i in rows[INDEX]]})
         if found:
             put_rows(labels, found, {INDEX: list(found), AREA: list(found.values())})
 
@@ -133,7 +141,7 @@ class Ledger:
         with self._history.together("commit"), self._table(labels, [value]):
             written = write_object(labels, value, found, dims, over=over)
             if written:
-                self._describe(labels, value, table, record)
+                self._describe(labels, value, {**table, AREA: [written]}, record)
         return written
 
     def replace(
@@ -147,7 +155,7 @@ class Ledger:
                 renumber(labels, [value], 0, target)
                 written = write_object(labels, value, found, dims, over=over)
             if written:
-                self._describe(labels, value, table, record)
+                self._describe(labels, value, {**table, AREA: [written]}, record)
         return written
 
     def delete(self, labels: Labels, ids: Iterable[int]) -> None:
@@ -169,8 +177,35 @@ class Ledger:
             put_records(labels, ids, {})
         return first
 
+    def classify(self, labels: Labels, ids: Iterable[int], text: str) -> None:
+        """Give objects a class; an empty text takes it away."""
+        ids = list(ids)
+        with self._history.together("class"), self._table(labels, ids):
+            rows = rows_of(labels, ids)
+            put_rows(labels, ids, {**rows, CLASS: [text or None] * len(rows.get(INDEX, []))})
+
+    def divide(self, labels: Labels, value: int, plane: Plane, parts: Parts) -> None:
+        """Give parts of an object on a plane ids of their own; all have its class, and no mask behind.
+
+        `parts` are the first pixel (y, x), and an array (y, x) of the new ids, 0 where nothing changes.
+        """
+        corner, ids = parts
+        new = [int(i) for i in np.unique(ids) if i]
+        row = rows_of(labels, [value])
+        with self._history.together("split"), self._table(labels, [value, *new]):
+            with labels.block_history():
+                write_part(labels, plane, corner, ids)
+            left = rows_of(labels, [value])
+            if left.get(INDEX):
+                put_rows(labels, [value], {**left, IOU: [None], COUNT: [0]})
+            put_records(labels, [value], {})
+            for number in new if row.get(INDEX) else ():
+                area = int(np.count_nonzero(ids == number))
+                put_rows(labels, [number], {**row, INDEX: [number], AREA: [area], IOU: [None], COUNT: [0]})
+
     def _describe(self, labels: Labels, value: int, table: Table, record: Record | None) -> None:
-        area = rows_of(labels, [value]).get(AREA) or [0]
+        # Of a large layer nobody counts pixels but those that are written.
+        area = rows_of(labels, [value]).get(AREA) or table[AREA]
         put_rows(labels, [value], {**table, INDEX: [value], AREA: area})
         put_records(labels, [value], {} if record is None else {value: record})
 

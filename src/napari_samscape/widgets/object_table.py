@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QPushBut
 from qtpy.QtWidgets import QWidget as Widget
 
 from napari_samscape.widgets.features import INDEX, all_rows
-from napari_samscape.widgets.ledger import AREA, COUNT, IOU
+from napari_samscape.widgets.ledger import AREA, CLASS, COUNT, IOU
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -21,6 +21,7 @@ COLUMNS = {
     AREA: ("Area", "In pixels of the Labels layer."),
     IOU: ("IoU", "As the model predicts it, from 0 to 1; empty where no mask of the model stands."),
     COUNT: ("Prompts", "Points, boxes and outlines."),
+    CLASS: ("Class", "A name of your own; a double click changes it, for all rows that are selected."),
 }
 """What the table shows of a layer's features: heading and tip."""
 HEIGHT = 96
@@ -29,6 +30,9 @@ HEIGHT = 96
 
 class ObjectModel(QAbstractTableModel):
     """Rows of a Labels layer's features, in an order that can be chosen."""
+
+    classed = Signal(int, str)
+    """The user has typed a class for an object."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +57,7 @@ class ObjectModel(QAbstractTableModel):
 
     def uncertain(self) -> list[int]:
         """The objects that have a predicted IoU, the lowest first."""
-        return [i for _, i in sorted((iou, int(i)) for i, _, iou, _ in self._rows if _known(iou))]
+        return [i for _, i in sorted((iou, int(i)) for i, _, iou, *_ in self._rows if _known(iou))]
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802 - Qt's name
         """Number of objects."""
@@ -73,6 +77,9 @@ class ObjectModel(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = 0) -> Any:
         """Text, colour and alignment of a cell."""
         value = self._rows[index.row()][index.column()]
+        if index.column() == len(COLUMNS) - 1:
+            texts = (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole)
+            return str(value) if role in texts and _known(value) else None
         if role == Qt.ItemDataRole.DisplayRole:
             return _text(value, decimals=2 if index.column() == 2 else 0)
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -81,6 +88,17 @@ class ObjectModel(QAbstractTableModel):
             colour = self._colour(int(value))
             return None if colour is None else QColor.fromRgbF(*map(float, colour[:3]))
         return None
+
+    def flags(self, index: QModelIndex) -> Any:
+        """Classes can be changed."""
+        flags = super().flags(index)
+        return flags | Qt.ItemFlag.ItemIsEditable if index.column() == len(COLUMNS) - 1 else flags
+
+    def setData(self, index: QModelIndex, value: Any, role: int = 0) -> bool:  # noqa: N802 - Qt's name
+        """Take a class that was typed; the layer's features say what is shown."""
+        if str(value).strip() != (self.data(index, Qt.ItemDataRole.EditRole) or ""):
+            self.classed.emit(self.ids()[index.row()], str(value).strip())
+        return True
 
     def sort(self, column: int, order: Any = Qt.SortOrder.AscendingOrder) -> None:
         """Put the rows in the order of a column; what is unknown comes last."""
@@ -93,7 +111,7 @@ class ObjectModel(QAbstractTableModel):
         column, order = self._order
         down = order == Qt.SortOrder.DescendingOrder
         known = [row for row in self._rows if _known(row[column])]
-        known.sort(key=lambda row: (row[column], row[0]), reverse=down)
+        known.sort(key=lambda row: (_key(row[column]), row[0]), reverse=down)
         self._rows = known + [row for row in self._rows if not _known(row[column])]
 
 
@@ -106,6 +124,10 @@ class ObjectTable(Widget):
     """The object that the user wants to edit."""
     merged = Signal(object)
     deleted = Signal(object)
+    divided = Signal(int)
+    """The object that the user wants to cut in two."""
+    classed = Signal(object, str)
+    """Objects, and the class that the user wants them to have."""
     stepped = Signal(int)
     """1 for the next uncertain object, -1 for the one before."""
 
@@ -126,14 +148,19 @@ class ObjectTable(Widget):
         self.view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.view.selectionModel().selectionChanged.connect(lambda *_: self._on_selection())
         self.view.clicked.connect(lambda _: self._on_selection())  # also of a row that is selected already
-        self.view.doubleClicked.connect(lambda _: self._edit())
-        self.edit = _button("Edit (H)", "Take the object up again with its prompts; a commit replaces it.")
+        self.view.doubleClicked.connect(self._on_double_click)
+        self.model.classed.connect(self._on_class)
+        self.edit = _button("Edit", "Take the object up again with its prompts; a commit replaces it (H).")
         self.merge = _button("Merge", "Make one object of those selected, under the lowest id.")
+        self.divide = _button(
+            "Split", "Cut the object in two: draw a line across it, with the mouse held down."
+        )
         self.delete = _button("Delete", "Erase the objects selected; undo brings them back.")
         self.before = _button("◀", "Previous object by predicted IoU: a more uncertain one (K).")
         self.after = _button("▶", "Next object by predicted IoU, from the most uncertain one on (J).")
         self.edit.clicked.connect(lambda: self._edit())
         self.merge.clicked.connect(lambda: self.merged.emit(self.chosen()))
+        self.divide.clicked.connect(lambda: self.divided.emit(self.chosen()[-1]))
         self.delete.clicked.connect(lambda: self.deleted.emit(self.chosen()))
         self.before.clicked.connect(lambda: self.stepped.emit(-1))
         self.after.clicked.connect(lambda: self.stepped.emit(1))
@@ -143,10 +170,11 @@ class ObjectTable(Widget):
     def _lay_out(self) -> None:
         row = QHBoxLayout()
         row.setSpacing(4)
-        for button in (self.edit, self.merge, self.delete):
+        for button in (self.edit, self.merge, self.divide, self.delete):
+            button.setMinimumWidth(20)
             row.addWidget(button, 1)
         for button in (self.before, self.after):
-            button.setMaximumWidth(34)
+            button.setMaximumWidth(26)
             row.addWidget(button)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -188,6 +216,16 @@ class ObjectTable(Widget):
         if self.chosen():
             self.opened.emit(self.chosen()[-1])
 
+    def _on_double_click(self, index: QModelIndex) -> None:
+        if index.column() == len(COLUMNS) - 1:
+            self.view.edit(index)
+        else:
+            self._edit()
+
+    def _on_class(self, value: int, text: str) -> None:
+        chosen = self.chosen()
+        self.classed.emit(chosen if value in chosen else [value], text)
+
     def _on_selection(self) -> None:
         self._enable()
         if self.chosen():
@@ -196,6 +234,7 @@ class ObjectTable(Widget):
     def _enable(self) -> None:
         count = len(self.chosen())
         self.edit.setEnabled(count == 1)
+        self.divide.setEnabled(count == 1)
         self.merge.setEnabled(count > 1)
         self.delete.setEnabled(count > 0)
         for button in (self.before, self.after):
@@ -211,6 +250,11 @@ def _button(text: str, tip: str) -> QPushButton:
 
 def _known(value: Any) -> bool:
     return value is not None and value == value
+
+
+def _key(value: Any) -> Any:
+    """What to sort by; classes may be numbers and texts."""
+    return (1, value) if isinstance(value, str) else (0, value)
 
 
 def _text(value: Any, decimals: int) -> str:

@@ -16,7 +16,6 @@ from napari_samscape.widgets.dock import tell
 from napari_samscape.widgets.features import Table, add_rows, chosen_rows, joined, object_table
 from napari_samscape.widgets.fields import tip
 from napari_samscape.widgets.labels import Found, FreeIds, new_labels, write_objects
-from napari_samscape.widgets.layers import placed_like
 from napari_samscape.widgets.task import Task, TaskDock
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class ObjectsDock(TaskDock):
             except InputError as problem:
                 tell(problem)
         image = task.image
-        labels = Labels(new_labels(image), name=f"{image.name} {self.name}", **placed_like(image))
+        labels = new_labels(image, f"{image.name} {self.name}")
         written = self._write_to(labels, task, answers, undoable=False)
         self._insert_above(image, labels)
         return written

@@ -138,4 +138,8 @@ class PromptPanel(Dock):
 def _key_rows() -> list[tuple[str, str]]:
     shown = {"Control-1": "Ctrl+1 2 3", "Control-Z": "Ctrl+Z", "Control-Shift-Z": "Ctrl+Shift+Z"}
     rows = [(shown.get(key, key), text) for key, (_, text) in KEYS.items() if text]
-    return [*rows, ("Shift+click", "background, whatever the tool")]
+    return [
+        *rows,
+        ("Shift+click", "background, whatever the tool"),
+        ("Shift+wheel", "next mask, mask before"),
+    ]

@@ -21,17 +21,20 @@ from napari_samscape.widgets.desk import Desk
 from napari_samscape.widgets.dock import tell
 from napari_samscape.widgets.drawings import end_drawing
 from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
-from napari_samscape.widgets.engine import Engine, LocalEngine
+from napari_samscape.widgets.engine import Engine
 from napari_samscape.widgets.features import Table, object_table
+from napari_samscape.widgets.gaze import Gaze
 from napari_samscape.widgets.history import History
 from napari_samscape.widgets.keeper import Keeper
 from napari_samscape.widgets.labels import Found, FreeIds, new_labels
-from napari_samscape.widgets.layers import Plane, levels, placed_like, plane_of, read_plane
+from napari_samscape.widgets.layers import Plane, plane_of
 from napari_samscape.widgets.ledger import Ledger
 from napari_samscape.widgets.panel import KEYS, PromptPanel
+from napari_samscape.widgets.process_engine import ProcessEngine
 from napari_samscape.widgets.recall import Recall
 from napari_samscape.widgets.records import Record, prompt_count, record_of
-from napari_samscape.widgets.session import Session, State, View
+from napari_samscape.widgets.session import Session, State
+from napari_samscape.widgets.settings import Settings
 
 SETTLED = 200
 """Milliseconds that the sliders have to rest before the plane they show is looked at."""
@@ -47,22 +50,22 @@ class PromptWidget(PromptPanel):
     viewer : napari.viewer.Viewer
         Filled in by napari.
     engine : callable, optional
-        Makes an Engine of a model's name or path; the model in this process where left out.
+        Makes an Engine of a model's name or path; the model in a process of its own where left out.
     """
 
     # napari recognises the viewer's parameter by just this annotation.
-    def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = LocalEngine) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = ProcessEngine) -> None:
         super().__init__(viewer)
         self._make_engine = engine
-        self.session = Session(self._jobs, engine("nano"))
+        self.session = Session(self._jobs, self._engines.take(engine("nano")))
         self.canvas = Canvas(self.viewer)
         self.history = History()
         self.ledger = Ledger(self.history, lambda labels: labels in self.viewer.layers)
+        self.gaze = Gaze(self)
+        self.look = self.gaze.look
         self.recall = Recall(self.viewer, self.canvas, self.session, self.history, self.look)
         self.desk, self.cursor = Desk(self), Cursor(self)
         self._ids = FreeIds()
-        self.plane: Plane | None = None
-        self._version = 0
         self._tool = FOREGROUND
         self._shown = State()
         self._commit_when_answered = False
@@ -72,6 +75,10 @@ class PromptWidget(PromptPanel):
         self._image_soon = self._timer(30, self.take_image)
         self._connect()
         self.keeper = Keeper(self)
+        self._settings = Settings(self, "prompt")
+        self._settings.model(self.model)
+        for name in ("preview", "extend", "over"):
+            self._settings.check(name, getattr(self, name))
         self._restore_soon = self._timer(0, self.keeper.look)
         self._restore_soon.start()
         self._image_soon.start()  # the dock is drawn first: new layers take napari most of a second
@@ -84,7 +91,7 @@ class PromptWidget(PromptPanel):
         self.shapes.chosen.connect(self._prepare)
         self.labels.chosen.connect(self._on_labels)
         self.extend.toggled.connect(self._target_change)
-        self.model.chosen.connect(lambda name: self.session.use(self._make_engine(name)))
+        self.model.chosen.connect(lambda name: self.session.use(self._engines.take(self._make_engine(name))))
         self.tools.used.connect(self.use)
         self.masks.picked.connect(self.choose)
         self.status.cancelled.connect(self.session.cancel)
@@ -98,6 +105,7 @@ class PromptWidget(PromptPanel):
         listen("dims", dims, ("point", "order", "ndisplay", "ndim"), self._dims_change)
         listen("active", layers.selection, ("active",), self._show_tool)
         self.cursor.listen()
+        self.gaze.listen()
         self.canvas.bind((key, getattr(self, name)) for key, (name, _) in KEYS.items())
 
     # --- the viewer changes ---
@@ -112,7 +120,7 @@ class PromptWidget(PromptPanel):
         self.ask_soon.start()
 
     def _pixels_change(self, *_: object) -> None:
-        self._version += 1
+        self.gaze.forget()
         self.recall.forget_turns()
         self._look_soon.start()
 
@@ -128,7 +136,7 @@ class PromptWidget(PromptPanel):
         self._image_soon.stop()
         image = self.image.layer
         if image is not None:
-            self._version += 1
+            self.gaze.forget()
             self.recall.forget_turns()
             self._listening.to("pixels", image, ("data",), self._pixels_change)
             self._listening.to("place", image, PLACE, self._prompts_change)
@@ -166,23 +174,10 @@ class PromptWidget(PromptPanel):
 
     # --- to the session ---
 
-    def look(self) -> None:
-        """Look at the plane that the viewer shows."""
-        self._look_soon.stop()
-        self.plane = None
-        image = self.image.layer
-        if image is None:
-            self.session.look_at(None)
-            return
-        try:
-            plane = plane_of(image, self.viewer.dims)
-        except InputError as problem:
-            self.session.look_at(None, str(problem))
-            return
-        self.plane = plane
-        arrays = levels(image)
-        self.session.look_at(View((image.unique_id, self._version, plane), lambda: read_plane(arrays, plane)))
-        self.ask()
+    @property
+    def plane(self) -> Plane | None:
+        """What is looked at of the image."""
+        return self.gaze.plane
 
     def ask(self) -> None:
         """Ask what the prompts on the plane say."""
@@ -194,6 +189,7 @@ class PromptWidget(PromptPanel):
             return
         found = None
         try:
+            plane = self.gaze.with_room(image, plane)
             found = prompts_on(image, plane, self.viewer.dims, self.canvas.points, self.canvas.shapes)
         except InputError as problem:
             tell(problem)
@@ -308,7 +304,7 @@ class PromptWidget(PromptPanel):
             show_info("There is nothing to commit yet: click on an object first.")
             return
         try:
-            if plane_of(image, self.viewer.dims) != plane:
+            if not plane_of(image, self.viewer.dims).lies_on(plane):
                 self.look()  # the slider has just been moved: the mask belongs elsewhere
                 return
             self._write(image, plane, mask)
@@ -356,7 +352,7 @@ class PromptWidget(PromptPanel):
         return int(labels.selected_label)
 
     def _new_labels(self, image: Image) -> Labels:
-        labels = Labels(new_labels(image), name=f"{image.name} objects", **placed_like(image))
+        labels = new_labels(image, f"{image.name} objects")
         self._insert_above(image, labels)
         self.labels.choose(labels)
         return labels

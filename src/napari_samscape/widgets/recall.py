@@ -10,7 +10,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.widgets.drawings import Drawings, is_drawing, kept, put_back
 from napari_samscape.widgets.drawn import prompts_on
 from napari_samscape.widgets.history import History, Step
-from napari_samscape.widgets.layers import Plane, plane_of
+from napari_samscape.widgets.layers import Plane
 from napari_samscape.widgets.turns import Turn, same
 
 if TYPE_CHECKING:
@@ -153,11 +153,10 @@ class Recall:
         self._last = moment
         self._ask_again()
 
-    def expect(self, image: Image, turns: tuple[Turn, ...]) -> None:
-        """Let the prompts that are there on the plane shown be asked in these turns."""
+    def expect(self, image: Image, plane: Plane, turns: tuple[Turn, ...]) -> None:
+        """Let the prompts that are there on a plane be asked in these turns."""
         dims = self._viewer.dims
         try:
-            plane = plane_of(image, dims)
             found = prompts_on(image, plane, dims, self._canvas.points, self._canvas.shapes)
         except InputError:
             return  # whoever asks tells

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_samscape.widgets.drawings import add_points
 from napari_samscape.widgets.drawn import foreground
-from napari_samscape.widgets.layers import Plane, to_layer
+from napari_samscape.widgets.layers import Plane, level_shapes, to_layer
 from napari_samscape.widgets.turns import Turn
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 PROMPTS = "napari-samscape prompts"
 """Key in a Labels layer's metadata, of a dictionary from ids to records."""
+WINDOW = ("shape", "level", "step", "factor", "offset", "window")
+"""What a record keeps of a plane of which a part was looked at."""
 
 
 def record_of(
@@ -49,7 +51,7 @@ def record_of(
         "labels": foreground(points)[here].tolist(),
         "shapes": drawn,
         "turns": [list(turn) for turn in turns],
-    }
+    } | ({} if plane.window is None else {"window": {name: getattr(plane, name) for name in WINDOW}})
 
 
 def draw(record: Record, image: Image, dims: Any, points: Points, shapes: Shapes) -> None:
@@ -61,6 +63,15 @@ def draw(record: Record, image: Image, dims: Any, points: Points, shapes: Shapes
         vertices = to_layer(np.asarray(shape["vertices"]), image, shapes, dims)
         shapes.add((vertices, shape["type"]), edge_width=shape["width"])
     shapes.selected_data = set()
+
+
+def window_of(record: Record, image: Image) -> Plane | None:
+    """The window of a large image that was looked at; None where it was all of the plane."""
+    window = record.get("window")
+    if window is None or window["level"] >= len(level_shapes(image)):
+        return None
+    values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in window.items()}
+    return Plane(axes=tuple(record["axes"]), position=tuple(record["position"]), **values)
 
 
 def turns_of(record: Record) -> tuple[Turn, ...]:

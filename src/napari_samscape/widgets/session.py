@@ -17,10 +17,19 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_samscape.widgets.turns import Question, Turn, answered, corrected, fit, with_point, within
+from napari_samscape.widgets.turns import (
+    Question,
+    Turn,
+    answered,
+    corrected,
+    fit,
+    is_ambiguous,
+    with_point,
+    within,
+)
 
 if TYPE_CHECKING:
-    from napari_samscape.prediction.types import Masks, Prompts
+    from napari_samscape.prediction.types import Instance, Masks, Prompts
     from napari_samscape.widgets.engine import Engine
 
 Phase = Literal["nothing", "working", "ready", "stopped"]
@@ -32,6 +41,8 @@ class View:
 
     key: Hashable
     read: Callable[[], NDArray]
+    text: str = ""
+    """Which part of the picture it is, in a few words; nothing where it is all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +65,7 @@ class State:
         Whether the user chose it; otherwise it is the one with the highest predicted IoU.
     picture : ndarray of uint8, shape (y, x, 3), or None
         What the model saw, possibly at fewer pixels than the masks.
-    preview : ndarray of bool, shape (y, x), or None
+    preview : Instance or None
         What a click where the cursor is would give.
     """
 
@@ -70,7 +81,7 @@ class State:
 
     @property
     def shown(self) -> Any:
-        """The mask to draw, bool (y, x), or None: under the cursor if there is one, else the chosen one."""
+        """What to draw: an Instance under the cursor if there is one, else the chosen mask, or None."""
         return self.mask if self.preview is None else self.preview
 
     @property
@@ -129,6 +140,7 @@ class Session:
         self._pointed: Prompts | None = None  # the prompts and the cursor's place
         self._previewed: Prompts | None = None
         self._halted = False
+        self._idle = False
 
     @property
     def pending(self) -> bool:
@@ -197,8 +209,22 @@ class Session:
                 self._show(preview=None)
             return
         self._pointed = with_point(self._prompts, place, label)
-        if not self._jobs.busy:
+        if not self._jobs.busy or self._idle:
             self._next()
+
+    def look_ahead(self, views: Sequence[View]) -> None:
+        """Look at the first of these pictures that is not known yet; whatever else is wanted stops it."""
+        engine = self._engine
+        view = next((view for view in views if not engine.knows(view.key)), None)
+        if view is None or self._jobs.busy or self.state.phase != "ready":
+            return
+        self._running, self._idle = (engine, view.key), True
+
+        def ended(*_: Any) -> None:
+            self._idle = False
+            self._next()
+
+        self._jobs.start(lambda progress: _embed(engine, view, progress), ended, ended, lambda *_: None)
 
     def choose(self, index: int) -> None:
         """Let the user's choice among the masks stand until the object is done."""
@@ -226,7 +252,10 @@ class Session:
         if self._jobs.busy:
             if view is None or self._running != (engine, view.key):
                 self._jobs.cancel()  # its end calls this function again
-            self._show()
+            if self._idle and view is not None and not engine.knows(view.key):
+                self._show(phase="working", text="Looking at the picture…", done=0, total=0)
+            else:
+                self._show()
         elif view is None:
             self._show(phase="nothing")
         elif self._halted:
@@ -239,7 +268,7 @@ class Session:
         elif self._pointed is not None and self._pointed is not self._previewed:
             self._preview(engine, view, self._pointed)
         else:
-            self._show(phase="ready", text=_ready_text(self.state.masks))
+            self._show(phase="ready", text=_ready_text(self.state.masks, view.text))
 
     def _question(self, prompts: Prompts) -> Question:
         if self._replay:
@@ -261,16 +290,16 @@ class Session:
 
     def _preview(self, engine: Engine, view: View, pointed: Prompts) -> None:
         """Answer for where the cursor is, without a word: the status would flicker."""
-        question = Question(pointed, (), self._corrected(pointed, self._prompts))
+        asked = self._corrected(pointed, self._prompts)
         self._running = (engine, view.key)
 
-        def done(answer: tuple[Masks, Any]) -> None:
+        def done(found: Instance) -> None:
             self._previewed = pointed
             if self._pointed is not None:  # a place just left is better than none: the cursor rarely rests
-                self.state = replace(self.state, preview=answer[0].masks[answer[0].best])
+                self.state = replace(self.state, preview=found)
             self._next()
 
-        work = partial(answered, engine, view.key, question, look=False)
+        work = partial(engine.glance, view.key, asked, multimask=is_ambiguous(asked))
         self._jobs.start(lambda _: work(), done, self._on_failed, lambda *_: None)
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
@@ -321,9 +350,10 @@ def _embed(engine: Engine, view: View, progress: Any) -> None:
     engine.embed(view.key, view.read(), progress)
 
 
-def _ready_text(masks: Masks | None) -> str:
+def _ready_text(masks: Masks | None, where: str) -> str:
+    text = "Choose a mask, correct it, commit it."
     if masks is None:
-        return "Click on an object, or draw a box round it."
-    if len(masks.iou) == 1:
-        return "Correct it further, or commit it."
-    return "Choose a mask, correct it, commit it."
+        text = "Click on an object, or draw a box round it."
+    elif len(masks.iou) == 1:
+        text = "Correct it further, or commit it."
+    return f"{text} {where}".rstrip()

@@ -21,9 +21,11 @@ from napari_samscape.errors import InputError
 from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users
 from napari_samscape.widgets.controls import Scroll, StatusRow, column, form
 from napari_samscape.widgets.dock import NO_IMAGE, Dock, tell
-from napari_samscape.widgets.engine import Engine, LocalEngine, Progress
-from napari_samscape.widgets.fields import tip
+from napari_samscape.widgets.engine import Engine, Progress
+from napari_samscape.widgets.fields import OptionFields, tip
 from napari_samscape.widgets.layers import Plane, Sight, levels, plane_of, planes_like, read_plane
+from napari_samscape.widgets.process_engine import ProcessEngine
+from napari_samscape.widgets.settings import Settings
 
 Question = Callable[[NDArray, Progress], Any]
 """Asks the model about one plane's pixels; called off the GUI thread."""
@@ -46,7 +48,7 @@ class TaskDock(Dock):
     viewer : napari.viewer.Viewer
         Filled in by napari.
     engine : callable, optional
-        Makes an Engine of a model's name or path; the model in this process where left out.
+        Makes an Engine of a model's name or path; the model in a process of its own where left out.
     """
 
     ready_text = "Press Run."
@@ -54,10 +56,10 @@ class TaskDock(Dock):
     """Whether all planes of a stack can be done in one run."""
 
     # napari recognises the viewer's parameter by just this annotation.
-    def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = LocalEngine) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = ProcessEngine) -> None:
         super().__init__(viewer)
         self._make_engine = engine
-        self._engine = engine("nano")
+        self._engine = self._engines.take(engine("nano"))
         self._task: Task | None = None
         self._why_cancelled = ""
         self.image = LayerChooser(self.viewer, users(Image))
@@ -80,6 +82,10 @@ class TaskDock(Dock):
         self.model.chosen.connect(self._on_model)
         self.run_button.clicked.connect(self.run)
         self.status.cancelled.connect(lambda: self.cancel())
+        self.settings = Settings(self, type(self).__name__)
+        self.settings.model(self.model)
+        if isinstance(options := getattr(self, "options", None), OptionFields):
+            self.settings.options(options)
         changes = ("inserted", "removed", "reordered", "renamed")
         self._listening.to("layers", self.viewer.layers, changes, lambda *_: self._layers_soon.start())
         self._on_image()
@@ -137,7 +143,7 @@ class TaskDock(Dock):
             self.cancel("The image has changed; press Run to look at it again.")
 
     def _on_model(self, name: str) -> None:
-        self._engine = self._make_engine(name)
+        self._engine = self._engines.take(self._make_engine(name))
         self.on_model()
 
     # --- running ---

@@ -46,10 +46,10 @@ class Question:
     asked: Prompts | None = None
 
 
-def answered(engine: Engine, key: Hashable, question: Question, look: bool = True) -> tuple[Masks, Any]:
+def answered(engine: Engine, key: Hashable, question: Question) -> tuple[Masks, Any]:
     """Ask about the picture of this key; gives the masks and the picture. Called off the GUI thread."""
     if question.asked is not None:
-        return _predict(engine, key, question.asked, look), engine.picture(key)
+        return _predict(engine, key, question.asked), engine.picture(key)
     prompts = question.prompts
     mask: dict[str, Any] = {}
     for turn in question.turns:
@@ -57,16 +57,22 @@ def answered(engine: Engine, key: Hashable, question: Question, look: bool = Tru
         if turn.points < len(prompts.points):
             points, labels = prompts.points[: turn.points], prompts.labels[: turn.points]
             asked = replace(prompts, points=points, labels=labels)
-        masks = _predict(engine, key, replace(asked, **mask), look)
+        masks = _predict(engine, key, replace(asked, **mask))
         choice = within(turn.choice, masks)
         mask = _as_prompt(masks, masks.best if choice is None else choice)
     return masks, engine.picture(key)
 
 
-def _predict(engine: Engine, key: Hashable, prompts: Prompts, look: bool) -> Masks:
-    # One click may mean several things; a second prompt says which, and the models are trained accordingly.
-    parts = len(prompts.points) + (prompts.box is not None) + (prompts.mask is not None)
-    return engine.predict(key, prompts, multimask=parts == 1, look=look)
+def _predict(engine: Engine, key: Hashable, prompts: Prompts) -> Masks:
+    return engine.predict(key, prompts, multimask=is_ambiguous(prompts))
+
+
+def is_ambiguous(prompts: Prompts) -> bool:
+    """Whether there are three answers.
+
+    One click may mean several things; a second prompt says which, and the models are trained accordingly.
+    """
+    return len(prompts.points) + (prompts.box is not None) + (prompts.mask is not None) == 1
 
 
 def _as_prompt(masks: Masks, index: int) -> dict[str, Any]:
