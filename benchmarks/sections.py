@@ -38,6 +38,7 @@ TITLES = (
     "A million tiles",
     "Killed and started again",
     "Volumes",
+    "Text to mask",
 )
 HEAD = """# Measured
 
