@@ -92,7 +92,7 @@ def make_place(path: Path, source: Image) -> None:
 def name_in_place(path: Path) -> None:
     """Name an output among the labels of the image inside which it is, if it is inside one."""
     if _is_label_place(path, path.parent.parent):
-        group = zarr.open_group(path.parent, mode="r+", zarr_format=3)
+        group = zarr.open_group(path.parent, mode="a", zarr_format=3)  # a plain folder becomes one
         known: Any = group.attrs.asdict().get("ome", {})
         names = [name for name in known.get(LABELS, []) if name != path.name]
         group.attrs["ome"] = known | {LABELS: [*names, path.name]}
