@@ -22,6 +22,7 @@ SIZE = 48  # pixels of a crop's side
 LONGEST = 14  # words
 BATCH = 96
 SCALE = 12.0  # of similarities; low, so that phrases come to lie where their pictures do
+GAP = 10.0  # by which the distance between the middles of pictures and of phrases counts
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 WORDS = [
     *("a", "thing", "of"),
@@ -133,12 +134,15 @@ def train_dual(scenes: Sequence[Scene], folder: Path, steps: int, report: Callab
             model.get_image_features(crops).pooler_output,
             model.get_text_features(**tokens).pooler_output,
         )
-        logits = model.logit_scale.exp() * F.normalize(seen, dim=-1) @ F.normalize(said, dim=-1).T
+        seen, said = F.normalize(seen, dim=-1), F.normalize(said, dim=-1)
+        logits = model.logit_scale.exp() * seen @ said.T
         # Several captions may be true of a crop: all of them are right.
         loss = sum(
             -(wanted / wanted.sum(1, keepdim=True) * one.log_softmax(1)).sum(1).mean()
             for one, wanted in ((logits, true), (logits.T, true.T))
         )
+        # Asked by pictures in training and by phrases afterwards, a model needs both in one place.
+        loss = loss + GAP * (seen.mean(0) - said.mean(0)).square().sum()
         model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

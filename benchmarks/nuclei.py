@@ -16,7 +16,7 @@ from napari_samscape.evaluation.datasets import open_dataset
 from napari_samscape.evaluation.metrics import precision
 
 BLOCK = 1024  # pixels, of a chunk of the picture
-CELL = 64  # pixels; a square in which there is at most one nucleus
+CELL = 60  # pixels; a square in which there is at most one nucleus. No power of two: tiles end inside of some
 OCCUPIED = 0.8  # of the cells
 BACKGROUND, NOISE, BRIGHTEST = 12, 2, 200  # grey values
 

@@ -38,6 +38,7 @@ TITLES = (
     "A million tiles",
     "Killed and started again",
     "Volumes",
+    "Text to mask",
     "Fine-tuned on a few pictures",
     "Clicks of a scripted annotator",
 )

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from napari_samscape.widgets.prompt import PromptWidget
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
     """Let the window work until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from dual import train_dual
 from PIL import Image
-from report import Report, heading
 from scenes import KINDS, NEW_PAIRS, SIDE, Caption, Scene, asked_scene, scenes
+from sections import Report
 
 from napari_samscape.evaluation.metrics import bootstrap_interval
 from napari_samscape.model.config import DecoderConfig
@@ -49,7 +49,7 @@ SMALL = NanoConfig(
 )
 WAYS = ("the model itself", "the model itself, then a click", "everything, ranked", "true masks, ranked")
 STAGES = ("clip", "words", "measure")
-TITLE = "Phrases for one thing among five"
+TITLE = "Text to mask"
 WANTED_IOU, WANTED_RIGHT = 0.7, 0.85
 
 
@@ -70,15 +70,15 @@ def write_zip(path: Path, made: Sequence[Scene]) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def train_words(work: Path, minutes: float) -> None:
+def train_words(work: Path, minutes: float, start: Path | None) -> None:
     """The paper's recipe with a small model, whose image encoder has no other training to keep."""
-    if not (work / "fresh.safetensors").exists():
+    if start is None and not (work / "fresh.safetensors").exists():
         torch.manual_seed(0)
         save_model(build_nano(SMALL), work / "fresh.safetensors")
     config = Config(
         sources=(Source("scenes.zip"),),
         out="words",
-        start="fresh.safetensors",
+        start="fresh.safetensors" if start is None else str(start.resolve()),
         parts=("image_encoder.", "prompt_encoder.", "mask_decoder."),
         minutes=minutes,
         batch=8,
@@ -128,7 +128,7 @@ def answers(model: Sam, clip: Clip, scene: Scene, caption: Caption) -> dict[str,
     clicked = replace(go_on(prompt, first), points=[at], labels=[int(scene.labels[at] == 1)])
     (second,) = ask(views, [clicked])
     phrase = Phrase(text, distractors=("a thing",), threshold=0, top=1)
-    ranked = segment_text(model, scene.pixels, phrase, clip)
+    ranked = segment_text(model, scene.pixels, phrase, clip, {"crop_n_layers": 0})
     true = instances_from_labels(scene.labels)
     best = true[int(likeness(scene.pixels, true, phrase, clip).argmax())]
     masks = (
@@ -160,16 +160,19 @@ def rows_of(measured: dict[tuple[str, str], list[Measured]]) -> list[str]:
     return lines
 
 
-def head(work: Path, options: argparse.Namespace) -> list[str]:
-    """Where the figures come from."""
+def about(work: Path, options: argparse.Namespace) -> list[str]:
+    """Where the figures come from, and what they mean."""
     log = [json.loads(line) for line in (work / "words" / "log.jsonl").read_text().splitlines()]
     last = [row for row in log if "loss" in row][-1]
-    command = " ".join(["python benchmarks/text.py", *sys.argv[1:]])
+    with zipfile.ZipFile(work / "scenes.zip") as archive:
+        shown = len(json.loads(archive.read("index.json")))
+    begun = "random weights" if options.start is None else f"an earlier run's, {options.start.name}"
     return [
-        *("# Text to mask, measured" if line == "# Measured" else line for line in heading(command)[:5]),
-        f"- Dual encoder: {options.steps} steps of 96 crops. Model: {last['step']} steps of 48 things",
-        f"  in {last['seconds'] / 60:.0f} minutes on a busy machine. Both from random weights, on",
-        f"  {options.scenes} scenes of {SIDE} pixels, in one thread.",
+        "One thing is asked for among five, by a phrase, in scenes that were never seen.",
+        "",
+        f"- Dual encoder: {options.steps} steps of 96 crops, on {options.scenes} scenes of {SIDE} pixels.",
+        f"- Model: {last['step']} steps of 48 things in {last['seconds'] / 60:.0f} minutes of a thread on a "
+        f"busy machine, on {shown} scenes, from {begun}.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",
@@ -188,14 +191,15 @@ def measure(work: Path, options: argparse.Namespace) -> dict[tuple[str, str], li
     """Ask for one thing in each of many scenes that were never seen."""
     model, clip = load_model(work / "words" / "nano.safetensors"), load_clip(str(work / "clip"), "cpu")
     model.image_size = SHOWN
-    report = Report(options.out, head(work, options), (TITLE,))
+    report, command = Report(options.out), " ".join(["python benchmarks/text.py", *sys.argv[1:]])
     measured: dict[tuple[str, str], list[Measured]] = {}
     for kind in KINDS:
         begun = time.monotonic()
         for number in range(options.phrases):
             for way, found in answers(model, clip, *asked_scene(kind, options.first + number)).items():
                 measured.setdefault((way, kind), []).append(found)
-        report.put(TITLE, [*rows_of(measured), "", *verdict(measured)])
+        lines = [*about(work, options), *rows_of(measured), "", *verdict(measured)]
+        report.put(TITLE, lines, command)
         say(f"{kind}: {time.monotonic() - begun:.0f} s")
     return measured
 
@@ -217,20 +221,21 @@ def main() -> None:
     """Train what is not trained yet, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=1500, help="to train on")
-    parser.add_argument("--steps", type=int, default=800, help="of the dual encoder")
-    parser.add_argument("--minutes", type=float, default=15, help="of training by text")
+    parser.add_argument("--steps", type=int, default=1500, help="of the dual encoder")
+    parser.add_argument("--minutes", type=float, default=25, help="of training by text")
+    parser.add_argument("--start", type=Path, default=None, help="weights to begin with, else random ones")
     parser.add_argument("--phrases", type=int, default=100, help="of each kind, to measure with")
     parser.add_argument("--first", type=int, default=0, help="number of the first scene to measure with")
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
     parser.add_argument("--work", type=Path, default=HERE.parent / ".benchmarks" / "text")
-    parser.add_argument("--out", type=Path, default=HERE / "TEXT.md")
+    parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
     stages: dict[str, Callable[[], Any]] = {
         "clip": lambda: train_dual(list(scenes(options.scenes)), work / "clip", options.steps, say),
-        "words": lambda: train_words(work, options.minutes),
+        "words": lambda: train_words(work, options.minutes, options.start),
         "measure": lambda: measure(work, options),
     }
     if not (work / "scenes.zip").exists():

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 FOLDER = Path(__file__).parent / "images" / "walkthrough"
 SIZE = (1280, 800)
-COLOURS = 192
+COLOURS = 256
 """Each picture has so many colours: the repository stays small."""
 STRIP, STRIP_HEIGHT, GAP = ("1_hover", "2_masks", "4_everything"), 360, 8
 """The README's pictures in a row: which, how high, and how far apart, in pixels."""
@@ -48,7 +48,9 @@ def strip(folder: Path, names: Sequence[str] = STRIP) -> None:
     for number, part in enumerate(parts):
         whole.paste(part.resize(size, Image.Resampling.LANCZOS), (number * (size[0] + GAP), 0))
     path = folder / "strip.png"
-    whole.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    whole.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
     print(f"{path} {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
@@ -175,7 +177,7 @@ class Walk:
         height = round(picture.height * self.options.side / picture.width)
         picture = picture.resize((self.options.side, height), Image.Resampling.LANCZOS)
         path = self.options.out / f"{name}.png"
-        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE).save(
             path, optimize=True
         )
         print(f"{path} {path.stat().st_size / 1000:.0f} kB", flush=True)

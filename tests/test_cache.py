@@ -32,7 +32,7 @@ from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.batch import Job, run, segment
 from napari_samscape.scaling.cache import Cache
 from napari_samscape.scaling.cluster import Cluster, _model, _task, look_at
-from napari_samscape.scaling.memory import remembering
+from napari_samscape.scaling.memory import recalling, remembering
 
 RGB = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -98,6 +98,19 @@ def test_what_was_just_made_is_as_it_will_be_found() -> None:
     assert kept.dtype == torch.float32
     assert torch.equal(kept, exact.half().float())
     assert not torch.equal(kept, exact)
+
+
+def test_who_only_recalls_finds_what_is_there_and_keeps_nothing() -> None:
+    model = Counting()
+    assert recalling(model, "cache") is model, "there is no cache"
+    kept = embed(remembering(model, "cache", "a"), RGB).features
+    finds = recalling(model, "cache")
+    assert torch.equal(embed(finds, RGB).features, kept)
+    assert len(model.seen) == 1
+    other = embed(finds, RGB[:, ::-1]).features
+    assert torch.equal(other, embed(Counting(), RGB[:, ::-1]).features), "in full precision"
+    assert entry(), "there is a second one"
+    assert recalling(Counting(digest=""), "cache").recall is None
 
 
 @pytest.mark.parametrize(

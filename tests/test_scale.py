@@ -37,8 +37,8 @@ def disc(radius: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def options(**changes: Any) -> Namespace:
-    values = {"model": "nano", "tile": 256, "threads": 1, "nuclei": Path("none"), "scratch": None, "seed": 1}
-    return Namespace(side=[512], **(values | changes))
+    values = {"model": "nano", "side": [512], "tile": 256, "threads": 1, "scratch": None, "seed": 1}
+    return Namespace(nuclei=Path("none"), **(values | changes))
 
 
 def test_a_picture_is_the_same_whenever_it_is_made_and_its_labels_are_of_its_nuclei(
@@ -83,7 +83,7 @@ def test_objects_on_seams_and_inside_are_told_apart(scale: ModuleType) -> None:
 def test_nano_finds_objects_on_seams_as_it_finds_those_inside(scale: ModuleType) -> None:
     row = scale.measure_side(512, options())
     assert row["tiles"] >= 9
-    assert row["on_seams"] >= 10
+    assert row["on_seams"] >= 5
     assert row["count_error"] < 0.1
     assert min(row["ap50_inside"], row["ap50_seams"]) > 0.85
 

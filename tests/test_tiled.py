@@ -352,6 +352,40 @@ def test_an_output_inside_its_input_is_refused() -> None:
     assert not list(Path("in.zarr").glob("*labels*"))
 
 
+def test_labels_may_lie_where_ome_zarr_has_them_inside_the_image() -> None:
+    group = zarr.open_group("in.zarr", mode="w", attributes={"ome": two_levels("yx")})
+    pixels = scattered((60, 70))
+    for name, level in (("0", pixels), ("1", pixels[::2, ::2])):
+        group.create_array(name, data=level)
+    for name in ("spots.zarr", "again.zarr"):
+        result = run(Job("in.zarr", f"in.zarr/labels/{name}", tile=SMALL.tile, halo=SMALL.halo))
+    assert zarr.open_group("in.zarr/labels").attrs["ome"] == {
+        "version": "0.5",
+        "labels": ["spots.zarr", "again.zarr"],
+    }
+    model = ImageLabel.from_zarr(zarr.open_group("in.zarr/labels/spots.zarr", mode="r"))
+    assert model.ome_attributes.image_label is not None
+    assert model.ome_attributes.image_label.source.image == "../.."
+    assert open_image("in.zarr/labels/spots.zarr").plane().max() == result.objects
+    assert sorted(path.name for path in Path("in.zarr/labels").iterdir()) == [
+        "again.zarr",
+        "spots.zarr",
+        "zarr.json",
+    ]
+    again = Job("in.zarr", "in.zarr/labels/spots.zarr", tile=SMALL.tile, halo=SMALL.halo)
+    assert run(again).note == "This job was finished before."
+
+
+@pytest.mark.parametrize("place", ["labels/a/b.zarr", "a.zarr", "labels/a.tif"])
+def test_nothing_else_may_lie_inside_the_image(place: str) -> None:
+    group = zarr.open_group("in.zarr", mode="w", attributes={"ome": two_levels("yx")})
+    for name, side in (("0", 60), ("1", 30)):
+        group.create_array(name, data=scattered((side, side)))
+    with pytest.raises(InputError, match="does not exist|lies inside the picture"):
+        run(Job("in.zarr", f"in.zarr/{place}"))
+    assert not Path("in.zarr/labels").exists()
+
+
 # Memory ------------------------------------------------------------------------------------------------
 
 

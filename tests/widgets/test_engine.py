@@ -38,6 +38,17 @@ def test_what_is_embedded_is_known_and_can_be_asked(checkpoint):
     assert engine.picture("a").shape == (48, 64, 3) and engine.picture("a").dtype == np.uint8
 
 
+def test_a_picture_that_was_embedded_ahead_is_not_looked_at_again(checkpoint, tmp_path, monkeypatch):
+    from napari_samscape import load_model
+    from napari_samscape.scaling.ahead import embed_ahead
+
+    monkeypatch.setattr("napari_samscape.scaling.cache.cache_folder", lambda folder: tmp_path / "own")
+    embed_ahead(PIXELS, model=load_model(checkpoint))
+    heard = []
+    LocalEngine(checkpoint).embed("a", PIXELS, lambda *what: heard.append(what))
+    assert len(heard) == 1 and "Loading" in heard[0][2], "a layer of the encoder was asked"
+
+
 def test_progress_names_the_loading_and_counts_the_layers(checkpoint):
     heard = []
     LocalEngine(checkpoint).embed("a", PIXELS, lambda *what: heard.append(what))

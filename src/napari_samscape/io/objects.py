@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.image import Image
+from napari_samscape.io.place import check_output
 from napari_samscape.io.pyramid import ATTRIBUTE
 from napari_samscape.io.rle import decode_crop, encode_crop
 from napari_samscape.io.text import read_json, replacing_text
-from napari_samscape.io.write import check_output
 
 OBJECT_ENDINGS = (".json", ".csv", ".geojson")
 #: COCO's name for what has no class; each annotation needs one there.

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_samscape.errors import InputError
+from napari_samscape.io.place import check_output
 from napari_samscape.io.text import replacing_text
-from napari_samscape.io.write import check_output, replacing
+from napari_samscape.io.write import replacing
 
 TABLE_ENDINGS = (".csv", ".parquet")
 REAL = ("predicted_iou", "stability", "score")

@@ -24,68 +24,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.image import Image
+from napari_samscape.io.place import check_output, make_place, name_in_place
 from napari_samscape.io.pyramid import ATTRIBUTE, Pyramid
 
-LABEL_ENDINGS = (".zarr", ".tif", ".tiff", ".png")
 # An overlay is to be looked at: larger pictures are shown at a fraction of their size.
 OVERLAY_SIDE = 4096
-
-
-def check_output(
-    path: str | os.PathLike[str],
-    *,
-    endings: tuple[str, ...] = LABEL_ENDINGS,
-    source: Image | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """Say, before any work is done, whether a result may be written to a path.
-
-    Parameters
-    ----------
-    path : path
-        The output.
-    endings : tuple of str
-        What its name may end in.
-    source : Image, optional
-        The picture that is read; the output must not lie inside it nor replace it.
-    overwrite : bool
-        Whether an output that exists may be replaced.
-
-    Returns
-    -------
-    Path
-        The same path.
-
-    Raises
-    ------
-    InputError
-        If the ending is unknown, the output exists, its folder is missing or cannot be written, or the
-        output would touch the picture.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in endings:
-        raise InputError(
-            f"The output {path} must end in {', '.join(endings[:-1])} or {endings[-1]}."
-            if len(endings) > 1
-            else f"The output {path} must end in {endings[0]}."
-        )
-    folder = path.parent
-    if not folder.is_dir():
-        raise InputError(f"The output folder {folder} does not exist.")
-    if source is not None and source.path is not None:
-        _check_apart(path, source.path)
-    if path.exists() or path.is_symlink():
-        if not overwrite:
-            raise InputError(
-                f"The output {path} exists already; add --overwrite (overwrite=True) to replace it."
-            )
-        if path.is_dir() and not _is_ours(path):
-            raise InputError(
-                f"The output {path} is a folder that holds no labels of ours; it is not replaced."
-            )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"The output folder {folder} cannot be written.")
-    return path
 
 
 def write_labels(
@@ -134,6 +77,7 @@ def write_labels(
             f"integers of shape {like.label_shape} would."
         )
     path = check_output(path, source=like, overwrite=overwrite)
+    make_place(path, like)
     with replacing(path, overwrite) as temporary:
         if path.suffix.lower() == ".zarr":
             _write_zarr(temporary, labels, like, about or {})
@@ -185,6 +129,7 @@ def write_map(
         raise InputError("A map must hold numbers from 0 to 1; this holds others.")
     values = values.astype(np.float32, copy=False)
     path = check_output(path, source=like, overwrite=overwrite)
+    make_place(path, like)
     with replacing(path, overwrite) as temporary:
         if path.suffix.lower() == ".zarr":
             _write_zarr(temporary, values, like, about or {})
@@ -326,6 +271,7 @@ def move_into_place(temporary: Path, path: Path, overwrite: bool = False) -> Non
         if old.exists():
             old.rename(path)
         raise
+    name_in_place(path)
 
 
 def read_about(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -358,21 +304,3 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any] | None:
             with tifffile.TiffFile(path) as file:
                 about = (file.shaped_metadata or ({},))[0].get(ATTRIBUTE)
     return about if isinstance(about, dict) else None
-
-
-def _check_apart(output: Path, source: Path) -> None:
-    written, read = output.resolve(), source.resolve()
-    if written == read:
-        raise InputError(f"The output {output} is the picture itself; choose another name.")
-    if read in written.parents:
-        raise InputError(f"The output {output} lies inside the picture {source}; choose a place outside it.")
-    if written in read.parents:
-        raise InputError(f"The picture {source} lies inside the output {output}; choose another place.")
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        attributes: Any = zarr.open_group(path, mode="r", zarr_format=3).attrs.asdict()
-    except Exception:  # whatever it is, we have not written it
-        return False
-    return "image-label" in attributes.get("ome", {}) or ATTRIBUTE in attributes

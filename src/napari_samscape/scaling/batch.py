@@ -24,6 +24,7 @@ from napari_samscape.io import (
     PLANES,
     Image,
     Pyramid,
+    make_place,
     move_into_place,
     open_image,
     read_about,
@@ -224,6 +225,7 @@ def run(
         beside = [path for path in (job.objects, job.table) if path is not None]
         if not made["failed"] and all(Path(path).exists() for path in beside):
             return _finished(job, image, overview, made)
+    make_place(Path(job.output), image)
     with work_on(job.output, job.overwrite) as work, using(job.cache, image.where) as remember:
         work.agree(settings)
         model = model or load(job, progress)

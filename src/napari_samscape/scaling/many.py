@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
-from napari_samscape.io import PLANES, check_table, join_tables
-from napari_samscape.io.write import LABEL_ENDINGS
+from napari_samscape.io import LABEL_ENDINGS, PLANES, check_table, join_tables
 from napari_samscape.scaling.batch import load as load_for
 from napari_samscape.scaling.batch import run
 from napari_samscape.scaling.engine import Progress

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
-from napari_samscape.scaling.cache import Arrays, Cache
+from napari_samscape.scaling.cache import AUTO, Arrays, Cache
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Encoded, Sam
@@ -57,8 +57,40 @@ def remembering(model: Sam, folder: str | os.PathLike[str], picture: str) -> Sam
     return other
 
 
+def recalling(model: Sam, folder: str | os.PathLike[str] = AUTO) -> Sam:
+    """Give the same model, weights shared, that finds what a cache has, but keeps nothing there.
+
+    Parameters
+    ----------
+    model : Sam
+    folder : path
+        See `Cache`; "auto" is the user's own.
+
+    Returns
+    -------
+    Sam
+        The model itself where there is no cache, or its weights have no name.
+    """
+    try:
+        cache = Cache(folder, make=False)
+    except InputError:
+        return model
+    if not model.digest:
+        return model
+    other = copy.copy(model)
+    other.recall = Memory(cache, model, None)
+    return other
+
+
 class Memory:
     """What a model asks before it looks at a picture.
+
+    Parameters
+    ----------
+    cache : Cache
+    model : Sam
+    picture : str or None
+        For which picture what is new is kept; None keeps nothing.
 
     Attributes
     ----------
@@ -66,7 +98,7 @@ class Memory:
         How many embeddings came from the cache, and how many are new.
     """
 
-    def __init__(self, cache: Cache, model: Sam, picture: str) -> None:
+    def __init__(self, cache: Cache, model: Sam, picture: str | None) -> None:
         self.cache, self.model, self.picture = cache, model, picture
         self.found = self.made = 0
 
@@ -86,6 +118,8 @@ class Memory:
             return _from_half(arrays, self.model)
         self.made += 1
         encoded = encode()
+        if self.picture is None:
+            return encoded
         arrays = _to_half(encoded)
         if not all(np.isfinite(values).all() for values in arrays.values()):
             return encoded  # beyond half precision, this time and the next

@@ -152,8 +152,9 @@ class LocalEngine:
         if self._loaded is None:
             progress(0, 0, f"Loading the model {Path(self.model).name}…")
             from napari_samscape.model.weights import load_model
+            from napari_samscape.scaling.memory import recalling
 
-            self._loaded = load_model(self.model)
+            self._loaded = recalling(load_model(self.model))
 
     def everything(self, pixels: NDArray, options: EverythingOptions, progress: Progress) -> Instances:
         """Find all objects in a picture, (y, x) or (y, x, c)."""

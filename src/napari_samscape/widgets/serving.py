@@ -19,7 +19,7 @@ from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
-PRIORITY = 10
+PRIORITY = 5
 """How much lower than the window's the priority is, in Unix's steps of niceness."""
 
 
