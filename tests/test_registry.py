@@ -417,7 +417,10 @@ def test_loading_a_model_by_name_checks_its_file(server: Server) -> None:
 # Several at once, and the disk
 
 
-def test_downloads_of_the_same_file_at_once_wait_for_the_first(server: Server) -> None:
+def test_downloads_of_the_same_file_at_once_wait_for_the_first(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download_module, "TIMEOUT", (10.0, 10.0))  # nothing is to be asked for twice
     server.plan = ["slow"]
     texts: list[str] = []
     with ThreadPoolExecutor(4) as pool:

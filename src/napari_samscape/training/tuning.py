@@ -18,8 +18,9 @@ from napari_samscape.evaluation.datasets import Sample
 from napari_samscape.evaluation.methods import ModelMethod
 from napari_samscape.evaluation.metrics import count_matches, iou_matrix
 from napari_samscape.evaluation.protocols import ask_boxes, ask_points
+from napari_samscape.io.place import check_output
 from napari_samscape.io.text import replacing_text
-from napari_samscape.io.write import check_output, replacing
+from napari_samscape.io.write import replacing
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.weights import save_model
 from napari_samscape.training.finetune import CLICK, Progress, Settings, Tuned, finetune
