@@ -5,23 +5,13 @@ Run ``xvfb-run -a -s "-screen 0 1400x900x24" python benchmarks/soak.py [--object
 
 import argparse
 import time
-from collections.abc import Callable
 
 import napari
 import numpy as np
 from qtpy.QtWidgets import QApplication
+from waiting import wait_for  # beside this file
 
 from napari_samscape.widgets.prompt import PromptWidget
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
-    """Let the window work until the condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("The window did not get ready in time.")
-        QApplication.processEvents()
-        time.sleep(0.001)
 
 
 def resident() -> float:

@@ -1,27 +1,14 @@
 """From a move of the mouse to the mask under it, drawn, in a real window: at most 60 ms with nano."""
 
-import time
-from collections.abc import Callable
-
 import pytest
 
 napari = pytest.importorskip("napari")
 
 from qtpy.QtCore import QPoint  # noqa: E402
 from qtpy.QtTest import QTest  # noqa: E402
-from qtpy.QtWidgets import QApplication  # noqa: E402
+from waiting import wait_for  # noqa: E402  (beside this file)
 
 from napari_samscape.widgets.prompt import PromptWidget  # noqa: E402
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Let the window work until the condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("The window did not get ready in time.")
-        QApplication.processEvents()
-        time.sleep(0.001)  # else this loop takes the processor from the model
 
 
 def test_mouse_move_to_mask(benchmark) -> None:

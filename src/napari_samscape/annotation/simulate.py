@@ -50,22 +50,6 @@ class Effort:
     version: int
 
 
-@dataclass(frozen=True)
-class Arm:
-    """How the annotator is helped: by masks that are filled in, and by a model that learns."""
-
-    name: str
-    fills: bool
-    learns: bool
-
-
-ARMS = (
-    Arm("clicks alone", False, False),
-    Arm("filled in", True, False),
-    Arm("filled in, learning", True, True),
-)
-
-
 def annotate(
     model: Sam,
     pixels: NDArray,

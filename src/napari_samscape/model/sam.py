@@ -199,8 +199,8 @@ class Sam(nn.Module):
         if not self.mask_decoder.judges_first:
             return masks_above(*self.decode(encoded, prompt, which), least)
         rows, logits, ious, seen = [], [], [], 0
-        for seen_by, some, _ in self._portions(encoded, prompt):
-            attended = self._attend(seen_by, some)
+        for some, _ in self._portions(encoded, prompt):
+            attended = self._attend(encoded, some)
             iou = attended.iou[:, which]
             good = iou > least
             hit = good.any(1)
@@ -222,8 +222,8 @@ class Sam(nn.Module):
         window, and in training, which is done on crops.
         """
         done = []
-        for seen_by, some, start in self._portions(encoded, prompt, origin):
-            attended = self._attend(seen_by, some, start)
+        for some, start in self._portions(encoded, prompt, origin):
+            attended = self._attend(encoded, some, start)
             logits = self._draw(attended, which)
             done.append((logits, self.mask_decoder.estimate(attended.iou[:, which], logits)))
         if len(done) == 1:
@@ -233,16 +233,16 @@ class Sam(nn.Module):
 
     def _portions(
         self, encoded: Encoded, prompt: PromptTensors, origin: Tensor | None = None
-    ) -> Iterator[tuple[Encoded, PromptTensors, Tensor | None]]:
+    ) -> Iterator[tuple[PromptTensors, Tensor | None]]:
         """As many prompts at once as stay in a CPU's cache; all of them elsewhere, or on a picture each."""
         pictures, *one = encoded.features.shape
         most = max(1, BYTES_AT_ONCE // (math.prod(one) * self.precision.itemsize))
         if encoded.features.device.type != "cpu" or pictures > 1 or len(prompt.points) <= most:
-            yield encoded, prompt, origin
+            yield prompt, origin
             return
         for first in range(0, len(prompt.points), most):
             some = slice(first, first + most)
-            yield encoded, prompt[some], None if origin is None else origin[some]
+            yield prompt[some], None if origin is None else origin[some]
 
     def _attend(self, encoded: Encoded, prompt: PromptTensors, origin: Tensor | None = None) -> _Attended:
         """All but the drawing; the image's part in the model's precision, that of the tokens in float32."""

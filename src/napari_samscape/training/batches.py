@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from napari_samscape.training.data import Picture, chances_by_kind, random_crop,
 from napari_samscape.training.prompts import Asked, Batch, ask, collate
 from napari_samscape.training.synthetic import synthetic_picture
 
+Made = TypeVar("Made")
 TRIES = 200  # crops looked at for each one that is wanted
 
 if TYPE_CHECKING:
@@ -42,6 +43,16 @@ def read_pictures(config: Config) -> tuple[list[list[Picture]], list[float]]:
     if not groups:
         raise InputError("The configuration names no source of pictures.")
     return groups, weights
+
+
+def made_ahead(make: Callable[[int], Made], step: int = 0) -> Iterator[Made]:
+    """What is made for each step from ``step`` on, two ahead in a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(make, step + i) for i in range(3)]
+        while True:
+            yield waiting.pop(0).result()
+            step += 1
+            waiting.append(pool.submit(make, step + 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +96,5 @@ class Sampler:
         return ask(crop, self.config.objects, rng, self.describe)
 
     def batches(self, step: int) -> Iterator[Batch]:
-        """Batches from ``step`` on, made two ahead in a thread of their own."""
-        with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.batch, step + i) for i in range(3)]
-            while True:
-                yield ahead.pop(0).result()
-                step += 1
-                ahead.append(pool.submit(self.batch, step + 2))
+        """Batches from ``step`` on."""
+        return made_ahead(self.batch, step)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
 from napari_samscape.io.labelled import IGNORE, checked_labels, labelled_pictures
-from napari_samscape.prediction.image import shown_shape, to_rgb
+from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.views import LARGE
 
 
@@ -164,14 +164,6 @@ def random_crop(picture: Picture, size: int, image_size: int, rng: np.random.Gen
     flip = rng.choice([-1.0, 1.0])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * [1, flip]
     return cut(picture, size, centre, turn / scale)
-
-
-def whole_crop(picture: Picture, image_size: int) -> Crop:
-    """The whole picture as a user's would be shown, in a square with nothing beside it."""
-    h, w = shown_shape((picture.labels.shape[0], picture.labels.shape[1]), image_size)
-    step = picture.labels.shape[0] / h
-    centre = np.array([image_size, image_size]) / 2 * step - 0.5
-    return cut(picture, image_size, centre, np.eye(2) * step)
 
 
 def cut(picture: Picture, size: int, centre: NDArray[Any], steps: NDArray[Any]) -> Crop:

@@ -8,12 +8,10 @@ on the way those are kept that answer best about objects that no step has seen.
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,6 +22,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.model.nano import NanoEncoder
 from napari_samscape.model.sam import Sam
 from napari_samscape.sample_files import SAMPLES
+from napari_samscape.training.batches import made_ahead
 from napari_samscape.training.data import Picture
 from napari_samscape.training.lesson import Manner, batch_of_crops, batch_of_views, keep_views
 from napari_samscape.training.lora import add_low_rank, is_low_rank, merge_low_rank
@@ -249,7 +248,7 @@ def finetune(
     course = [(0, learner.look(checks))] if checks else []
     every = max(1, settings.steps // LOOKS)
     step = 0
-    with _ahead(make) as batches:
+    with closing(_batches(make)) as batches:
         for batch in batches:
             done = _done(step, time.monotonic() - begun, settings)
             tell(round(1000 * done), 1000, _said(course))
@@ -291,24 +290,15 @@ def _lessons(learner: Learner, pictures: Sequence[Picture], tell: Progress) -> M
     return make
 
 
-@contextmanager
-def _ahead(make: Make) -> Iterator[Iterator[Batch]]:
-    """Batches, made two ahead in a thread of their own."""
-    with ThreadPoolExecutor(1) as pool:
-
-        def batches() -> Iterator[Batch]:
-            waiting = [pool.submit(make, step) for step in range(3)]
-            missing = 0
-            for step in itertools.count(3):
-                batch = waiting.pop(0).result()
-                waiting.append(pool.submit(make, step))
-                missing += batch is None
-                if missing >= MISSING and 2 * missing > step - 2:
-                    raise InputError(TOO_SMALL)
-                if batch is not None:
-                    yield batch
-
-        yield batches()
+def _batches(make: Make) -> Generator[Batch, None, None]:
+    """One after the other; steps with nothing to ask are left out, as long as they are the fewest."""
+    missing = 0
+    for step, batch in enumerate(made_ahead(make), start=1):
+        missing += batch is None
+        if missing >= MISSING and 2 * missing > step:
+            raise InputError(TOO_SMALL)
+        if batch is not None:
+            yield batch
 
 
 def _checks(learner: Learner, pictures: Sequence[Picture]) -> list[Batch]:

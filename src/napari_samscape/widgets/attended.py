@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -11,6 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
+
+from napari_samscape.widgets.worker import child_environment
 
 
 class Attended(QObject):
@@ -29,13 +30,12 @@ class Attended(QObject):
 
     def __init__(self, order: dict[str, Any]) -> None:
         super().__init__()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         command = [sys.executable, "-m", "napari_samscape.scaling.attended"]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=child_environment(),
             text=True,
             encoding="utf-8",
         )

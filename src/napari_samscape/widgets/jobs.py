@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
+from napari_samscape.io.text import replacing_text
 from napari_samscape.widgets.autosave import data_folder
 
 Stage = Literal["waiting", "running", "stopped", "done", "failed"]
@@ -117,9 +116,8 @@ def save(batches: Iterable[Batch]) -> None:
     """Write the list down."""
     path = _place()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
-    part.write_text(json.dumps([asdict(batch) for batch in batches]), encoding="utf-8")
-    os.replace(part, path)
+    with replacing_text(path, True) as file:
+        json.dump([asdict(batch) for batch in batches], file)
 
 
 def saved() -> list[Batch]:

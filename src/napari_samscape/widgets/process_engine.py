@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.engine import LocalEngine, Progress
+from napari_samscape.widgets.worker import child_environment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,11 +138,8 @@ class _Worker:
     """One process; asked by one thread at a time."""
 
     def __init__(self, command: list[str]) -> None:
-        # As the processes of multiprocessing do, this one finds what its parent finds.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        environment.setdefault(
-            "OMP_WAIT_POLICY", "PASSIVE"
-        )  # threads that wait leave the processor to the window
+        # Threads that wait leave the processor to the window.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **child_environment()}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0
         )

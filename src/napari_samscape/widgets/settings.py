@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
+from napari_samscape.errors import InputError
+from napari_samscape.io.text import replacing_text
 from napari_samscape.widgets.autosave import data_folder
 
 if TYPE_CHECKING:
@@ -71,11 +71,10 @@ class Settings:
         """Write them down, beside those of other docks."""
         place = _place()
         content = {**_stored(), self._name: {name: read() for name, read in self._read.items()}}
-        with suppress(OSError):  # without them one only has to set them again
+        with suppress(OSError, InputError):  # without them one only has to set them again
             place.parent.mkdir(parents=True, exist_ok=True)
-            part = place.with_name(f"{place.name}.{uuid4().hex}.part")
-            part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            os.replace(part, place)
+            with replacing_text(place, True) as file:
+                json.dump(content, file, indent=1)
 
 
 def _place() -> Path:

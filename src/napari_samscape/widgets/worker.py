@@ -22,6 +22,11 @@ Progress = Callable[[int, int, str], None]
 Work = Callable[[Progress], Any]
 
 
+def child_environment() -> dict[str, str]:
+    """What a Python process of ours runs in: it finds what this one finds, as those of multiprocessing do."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
 class Cancelled(Exception):
     """Raised from a progress callback to stop the work that called it."""
 
