@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 # Before torch is imported: two threads are as fast as many at these sizes, and leave a shared machine usable;
-# one where tests run side by side (pytest -n), which is what uses the cores then.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+# one where tests run side by side (pytest -n), which is what uses the cores then. Workers inherit the number
+# of the process that starts them, so they replace it: threads without a core of their own wait by spinning.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+else:
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 
 def pytest_configure(config: pytest.Config) -> None:
