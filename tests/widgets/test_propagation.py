@@ -77,7 +77,7 @@ def test_the_button_follows_the_object_both_ways_and_shows_it_on_all_planes(clic
     viewer, dock = clicked()
     dock.propagate.buttons[-1, 1].click()
     done(qtbot, dock)
-    assert dock.status.text.text() == "Found on 5 planes, 2 to 6. Click to correct it on any of them."
+    assert dock.status.text.text() == "Found on 5 planes, plane 2 to 6. Click to correct it on any of them."
     preview = viewer.layers["Samscape preview"]
     assert preview.visible and preview.data.shape == (5, 20, 25) and (preview.data > 0).all()
     np.testing.assert_allclose(preview.data_to_world((0, 0, 0)), (2, 10, 15))
@@ -176,6 +176,7 @@ def test_it_goes_along_the_axis_that_is_chosen(open_dock, qtbot):
         press(viewer, "Shift-G")
         done(qtbot, dock)
         assert sorted(dock.propagation.found) == planes
+        assert f", {axis} {planes[0]} to {planes[-1]}." in dock.status.text.text()
         press(viewer, "U")
         settle(qtbot, dock)
     press(viewer, "Shift-G")
@@ -226,7 +227,7 @@ def test_it_says_plane_by_plane_how_far_it_is_and_what_was_found_stays_when_it_i
     assert dock.status.text.text() == "Following the object: plane 2…" and dock.status.bar.maximum() == 9
     assert dock.status.cancel.text() == "Stop"
     dock.status.cancel.click()
-    assert dock.status.text.text().startswith("Stopped. Found on 3 planes, 3 to 5.")
+    assert dock.status.text.text().startswith("Stopped. Found on 3 planes, plane 3 to 5.")
     press(viewer, "N")
     assert (viewer.layers["cells objects"].data > 0).sum() == 1500
 
@@ -354,7 +355,7 @@ def test_an_error_on_the_way_is_told_and_what_was_found_stays(clicked, qtbot, to
     press(viewer, "Shift-G")
     done(qtbot, dock)
     assert len(told) == 1 and "no memory is left" in told[0]
-    assert dock.status.text.text().startswith("Stopped by an error. Found on 6 planes, 1 to 6.")
+    assert dock.status.text.text().startswith("Stopped by an error. Found on 6 planes, plane 1 to 6.")
 
 
 def test_closing_the_dock_in_the_middle_ends_it(make_napari_viewer, qtbot):

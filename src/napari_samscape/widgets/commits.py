@@ -1,4 +1,4 @@
-"""From what was found to an object in a Labels layer, as one step: which layer, which id, what its row says."""
+"""From what was found to an object in a Labels layer, as one step: its layer, its id, what its row says."""
 
 from __future__ import annotations
 

@@ -139,8 +139,8 @@ class Ledger:
     ) -> int:
         """Write an object, on one plane or more, with its row (without the area) and its record.
 
-        All of its parts have its id as ``first``. Where there is an object of this id, it is extended. Returns
-        how many pixels were written.
+        All of its parts have its id as ``first``. Where there is an object of this id, it is extended.
+        Returns how many pixels were written.
         """
         (table, record), value = about, found[0].first
         if value in areas_known(labels):

@@ -293,7 +293,8 @@ class Propagation:
         text = "The object was not found; click to correct it, or discard it (U)."
         if found:
             count = f"{len(found)} plane{'s' * (len(found) > 1)}"
-            text = f"Found on {count}, {found[0]} to {found[-1]}. Click to correct it on any of them."
+            where = f"{self._stack.name if self._stack else ''} {found[0]} to {found[-1]}"
+            text = f"Found on {count}, {where}. Click to correct it on any of them."
         self._progress = (0, 0, f"{why}. {text}" if why else text)
         self._draw()
         self.show()
