@@ -76,8 +76,11 @@ class BoxesWidget(ObjectsDock):
             raise InputError("Add a Shapes layer with rectangles first.")
         (plane,) = task.planes
         found = rectangles_on(task.image, plane, task.sight, shapes)
+        where = "this plane"
+        if plane.window is not None:
+            found, where = found.within(plane.shape), "what is seen of this plane"
         if len(found.boxes) == 0:
-            raise InputError(f"The layer '{shapes.name}' has no rectangle on this plane.")
+            raise InputError(f"The layer '{shapes.name}' has no rectangle on {where}.")
         self._left_out = found.others
         found = replace(
             found,

@@ -83,6 +83,8 @@ class ObjectsDock(TaskDock):
         labels = new_labels(image, f"{image.name} {self.name}")
         written = self._write_to(labels, task, answers, undoable=False)
         self._insert_above(image, labels)
+        if task.planes[0].window is not None:
+            self.labels.choose(labels)  # the next view's objects go there, too
         return written
 
     def _write_to(self, labels: Labels, task: Task, answers: Sequence[Answer], undoable: bool) -> Written:

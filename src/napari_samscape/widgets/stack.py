@@ -67,7 +67,7 @@ class Stack:
         self.image, self.plane, self.axis = image, plane, axis
         self.shape = plane.shape
         name = str(image.axis_labels[axis])
-        self.name = "plane" if name.startswith("axis ") else name  # napari's own say nothing
+        self.name = name if name.isalpha() else "plane"  # napari's own, "axis -3" or "-3", say nothing
         self.thickness = thickness(image, plane, axis)
         self._arrays = levels(image)
         self._count = data_shape(image)[axis]
@@ -115,7 +115,9 @@ class _Asked:
 
     def tell(self, *_: object) -> None:
         """Report how many planes have been done, whatever the engine reports meanwhile."""
-        self._progress(len(self.done), self._total, f"Following the object: {self._stack.name} {self._index}…")
+        self._progress(
+            len(self.done), self._total, f"Following the object: {self._stack.name} {self._index}…"
+        )
 
     def answer(self, index: int, wanted: Prompts, before: Found | None) -> Found | None:
         """Ask in one plane, unless it is known what the answer is."""
