@@ -22,7 +22,7 @@ PLACE = (20_480, 10_240)  # where a square begins
 def open_view(open_task):
     """Open a huge picture in the middle of which a dock looks at a place."""
 
-    def open_it(kind, *layers, zoom=1.0, **place):
+    def open_it(kind, *layers, zoom=2.0, **place):
         image = Image(board(HUGE, 7), multiscale=True, contrast_limits=(0, 255), name="huge", **place)
         viewer, dock = open_task(kind, image, *layers)
         look(viewer, image.data_to_world(PLACE), zoom)
@@ -59,10 +59,11 @@ def test_everything_in_view_is_found_at_full_resolution_and_goes_to_labels_on_di
     assert disk_path(labels) is not None and labels.data[0].shape == (HUGE, HUGE)
     window = slice(rows[0], rows[1] + 1), slice(columns[0], columns[1] + 1)
     np.testing.assert_array_equal(np.asarray(labels.data[0][window]) > 0, image.data[0][window] > 0)
-    assert not np.asarray(labels.data[0][:, columns[1] + 1 : columns[1] + 200][: 2 * PERIOD]).any()
+    beside = slice(columns[1] + 1, columns[1] + 1 + PERIOD)
+    assert not np.asarray(labels.data[0][window[0], beside]).any(), "nothing is made up beyond the view"
     count = len(np.unique(np.asarray(labels.data[0][window]))) - 1
     assert text == f"Found {count} objects, now in 'huge objects'. (Looked at: this view, at 1 : 1.)"
-    assert list(labels.features["area"])[:1] == [SQUARE * SQUARE] or len(labels.features) == count
+    assert len(labels.features) == count
 
 
 def test_the_next_views_objects_go_to_the_same_layer_under_further_ids(open_view, run):
@@ -71,7 +72,7 @@ def test_the_next_views_objects_go_to_the_same_layer_under_further_ids(open_view
     labels = viewer.layers["huge objects"]
     assert dock.labels.layer is labels
     first = len(labels.features)
-    look(viewer, (40_960, 40_960), 1)
+    look(viewer, (40_960, 40_960), 2)
     run(dock)
     assert len(labels.features) > first and labels.features["index"].is_unique
     assert [layer.name for layer in viewer.layers].count("huge objects") == 1
@@ -105,7 +106,7 @@ def test_without_it_the_whole_plane_is_looked_at_as_a_coarse_copy(open_view, run
 
 def test_edges_in_view_lie_where_they_are(open_view, run):
     viewer, dock = open_view(EdgesWidget, scale=(0.5, 0.5), rotate=20, translate=(3, 4))
-    look(viewer, viewer.layers["huge"].data_to_world(PLACE), 2)
+    look(viewer, viewer.layers["huge"].data_to_world(PLACE), 4)
     run(dock)
     image, edges = viewer.layers["huge"], viewer.layers["huge edges"]
     _, rows, columns = read(image)

@@ -223,8 +223,8 @@ def test_it_says_plane_by_plane_how_far_it_is_and_what_was_found_stays_when_it_i
     viewer, dock = clicked(engine=Slow)
     press(viewer, "Shift-G")
     qtbot.waitUntil(lambda: len(dock.propagation.found) == 3, timeout=5000)
-    qtbot.waitUntil(lambda: dock.status.bar.value() == 3, timeout=5000)
-    assert dock.status.text.text() == "Following the object: plane 2…" and dock.status.bar.maximum() == 9
+    qtbot.waitUntil(lambda: dock.status.text.text() == "Following the object: plane 2…", timeout=5000)
+    assert (dock.status.bar.value(), dock.status.bar.maximum()) == (3, 9)
     assert dock.status.cancel.text() == "Stop"
     dock.status.cancel.click()
     assert dock.status.text.text().startswith("Stopped. Found on 3 planes, plane 3 to 5.")

@@ -40,8 +40,7 @@ class BoxesWidget(ObjectsDock):
         """Make the choosers of boxes, classes and scores."""
         self.build_target()
         self._left_out = 0
-        self.shapes = LayerChooser(self.viewer, users(Shapes))
-        self.shapes.setToolTip(tip("A Shapes layer with rectangles."))
+        self.shapes = LayerChooser(self.viewer, users(Shapes), about="A Shapes layer with rectangles.")
         self.classes = ColumnChooser(("class", "category", "label"))
         self.classes.setToolTip(
             tip("The column of the Shapes layer's features with each box's class: whole numbers or texts.")

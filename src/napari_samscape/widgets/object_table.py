@@ -143,6 +143,7 @@ class ObjectTable(Widget):
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the keys work where the focus is: on the canvas
         self.view.setMinimumHeight(HEIGHT)
+        self.view.setToolTip("The objects of the Labels layer; a double click takes one up again.")
         self.view.verticalHeader().hide()
         self.view.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 4)
         self.view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)

@@ -21,6 +21,7 @@ from napari_samscape.widgets.controls import (
     one_at_a_time,
 )
 from napari_samscape.widgets.dock import Dock
+from napari_samscape.widgets.fields import tip
 from napari_samscape.widgets.object_table import ObjectTable
 from napari_samscape.widgets.thumbnails import thumbnails
 
@@ -63,17 +64,27 @@ class PromptPanel(Dock):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self._masks_shown: Any = None
-        self.image = LayerChooser(self.viewer, users(Image))
+        self.image = LayerChooser(self.viewer, users(Image), about="The image with the objects.")
         self.model = ModelChooser()
-        self.labels = LayerChooser(self.viewer, writable, "New layer")
-        self.points = LayerChooser(self.viewer, users(Points), "Made for you")
-        self.shapes = LayerChooser(self.viewer, users(Shapes), "Made for you")
+        self.labels = LayerChooser(
+            self.viewer, writable, "New layer", "The Labels layer that a commit writes the object into."
+        )
+        self.points = LayerChooser(
+            self.viewer, users(Points), "Made for you", "Points that are prompts: a layer of yours, or ours."
+        )
+        self.shapes = LayerChooser(
+            self.viewer, users(Shapes), "Made for you", "Shapes that are prompts: a layer of yours, or ours."
+        )
         self.tools, self.masks, self.status = ToolRow(), MaskRow(), StatusRow()
         self.propagate = PropagateRow()
         self.objects, self.restore = ObjectTable(), RestoreRow()
         self.commit_button = QPushButton("Commit (N)")
         self.commit_button.setStyleSheet("font-weight: bold")
+        self.commit_button.setToolTip(tip("Write what is shown into the Labels layer, as one object."))
         self.clear_button = QPushButton("Clear prompts (U)")
+        self.clear_button.setToolTip(
+            tip("Remove the prompts on this plane; or, after Propagate, what was found on other planes.")
+        )
         self.extend = QCheckBox("Extend the selected object")
         self.extend.setToolTip("Commit to the label that is selected in the Labels layer, not to a new one.")
         self.over = QCheckBox("Write over other objects")

@@ -64,6 +64,8 @@ class TaskDock(Dock):
     ready_text = "Press Run."
     many_planes = True
     """Whether all planes of a stack can be done in one run."""
+    sees_views = True
+    """Whether what is seen of a large image can be done by itself."""
 
     # napari recognises the viewer's parameter by just this annotation.
     def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = ProcessEngine) -> None:
@@ -72,7 +74,7 @@ class TaskDock(Dock):
         self._engine = self._engines.take(engine("nano"))
         self._task: Task | None = None
         self._why_cancelled = ""
-        self.image = LayerChooser(self.viewer, users(Image))
+        self.image = LayerChooser(self.viewer, users(Image), about="The image to work on.")
         self.model = ModelChooser()
         self.all_planes = QCheckBox("All planes")
         self.all_planes.setToolTip(
@@ -87,6 +89,7 @@ class TaskDock(Dock):
         )
         self.view.setChecked(True)
         self.run_button = QPushButton("Run")
+        self.run_button.setToolTip(tip("Begin, with what is set above; it can be cancelled at any time."))
         self.run_button.setStyleSheet("font-weight: bold")
         self.run_button.setMinimumHeight(30)
         self.status = StatusRow()
@@ -155,7 +158,8 @@ class TaskDock(Dock):
     def _on_image(self) -> None:
         image = self.image.layer
         self.all_planes.setVisible(self.many_planes and image is not None and image.ndim > 2)
-        self.view.setVisible(image is not None and max(data_shape(image)) > LARGE_SIDE)
+        large = image is not None and max(data_shape(image)) > LARGE_SIDE
+        self.view.setVisible(self.sees_views and large)
         if not self._jobs.busy:
             self._show(NO_IMAGE if image is None else self.ready_text)
 
