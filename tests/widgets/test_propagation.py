@@ -326,6 +326,19 @@ def test_another_image_or_model_ends_it(clicked, qtbot):
     assert not dock.propagation.on and dock.status.text.text() == "Open an image to begin."
 
 
+def test_an_object_that_is_taken_up_again_ends_it(clicked, qtbot):
+    viewer, dock = clicked()
+    press(viewer, "N")
+    click_on(qtbot, dock, (MIDDLE, 45, 30))
+    press(viewer, ".")
+    done(qtbot, dock)
+    assert sorted(dock.propagation.found) == [4, 5, 6, 7, 8]
+    press(viewer, "H")
+    settle(qtbot, dock)
+    assert not dock.propagation.on and dock.commit_button.text() == "Replace object 1 (N)"
+    assert dock.canvas.points.data.tolist() == [[MIDDLE, 20, 20]]
+
+
 # --- what cannot be done --------------------------------------------------------------------------------
 
 

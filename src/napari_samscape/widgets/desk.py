@@ -138,6 +138,7 @@ class Desk:
     def put_on_canvas(self, image: Image, record: Record, editing: tuple[Labels, int] | None) -> None:
         """Put prompts on their plane, instead of those that are there, and have them asked as they were."""
         dock = self._dock
+        dock.propagation.leave(look=False)
         dock.image.choose(image)
         if dock.canvas.points is None:
             dock.take_image()  # the dock has just been opened

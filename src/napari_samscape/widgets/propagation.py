@@ -77,7 +77,7 @@ class Propagation:
     @property
     def found(self) -> dict[int, SliceMask]:
         """What has been found, by plane."""
-        return {step.index: step for step in list(self._steps) if step.item.area}
+        return {step.index: step for step in list(self._steps) if step.found is not None}
 
     def offer_axes(self, image: Image | None) -> None:
         """Let those axes of an image be chosen along which an object can be followed."""
