@@ -216,6 +216,21 @@ def test_how_thick_planes_are_is_read_off_the_layer(scale, units, labels, thick)
     assert thickness(image, plane_of(image, viewer.dims), 0) == pytest.approx(thick)
 
 
+def test_in_large_planes_it_is_followed_through_the_window_in_view(open_dock, qtbot):
+    volume = np.zeros((5, 4200, 64), np.uint8)
+    volume[1:4, 4000:4020, 15:40] = 100
+    viewer, dock = open_dock(Image(volume, name="tall"))
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (4000, 32), 2
+    viewer.dims.set_point(0, 2)
+    settle(qtbot, dock)
+    assert dock.plane.shape == (1024, 64)
+    click_on(qtbot, dock, (2, 4010, 20))
+    press(viewer, "Shift-G")
+    done(qtbot, dock)
+    press(viewer, "N")
+    np.testing.assert_array_equal(viewer.layers["tall objects"].data, volume == 100)
+
+
 # --- stopping, correcting, discarding -------------------------------------------------------------------
 
 
