@@ -27,12 +27,14 @@ from napari_samscape.training.data import read_source
 from napari_samscape.training.loss import dense_loss, prompt_loss, true_iou
 from napari_samscape.training.muon import Muon, is_matrix
 from napari_samscape.training.prompts import Batch, correction
+from napari_samscape.training.team import Team
 from napari_samscape.training.text import Describe
 from napari_samscape.training.watch import Watch, each_prompts, encode, held_out
 
 ALL = slice(0, 4)
 WARM_UP = 100  # steps
 VALIDATION_CROPS = 64
+ALONE = Team()
 WITHOUT_ENCODER = ("prompt_encoder.", "mask_decoder.")
 SAVED = {"model", "average", "optimizers", "step", "seconds", "best", "config"}
 Report = Callable[[str], None]
@@ -265,6 +267,8 @@ def schedule(config: Config, step: int, seconds: float) -> float:
 def train(config: Config, report: Report = print, checkpoint_every: float = 180.0) -> Path:
     """Train until the time is over, going on from an earlier run in the same folder.
 
+    Processes started by ``torchrun`` share each step's crops, see `Team`.
+
     Parameters
     ----------
     config : Config
@@ -285,6 +289,18 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
         If a data set cannot be read, or the folder holds a run of another configuration.
     """
     torch.set_num_threads(config.threads)
+    team = Team.join()
+    try:
+        return _train(config, report if team.leads else _silent, checkpoint_every, team)
+    finally:
+        team.leave()
+
+
+def _silent(line: str) -> None:
+    """The leader of a team tells for all."""
+
+
+def _train(config: Config, report: Report, checkpoint_every: float, team: Team) -> Path:
     out = config.folder / config.out
     out.mkdir(parents=True, exist_ok=True)
     state = new_state(config)
@@ -294,18 +310,19 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
     groups, weights = read_pictures(config)
     report(f"{sum(map(len, groups))} pictures from {len(groups)} sources")
     describe = describe_with(config) if config.text else None
-    sampler = Sampler(groups, weights, config, config.shown or state.model.image_size, describe)
+    sampler = Sampler(groups, weights, config, config.shown or state.model.image_size, describe, team)
     watched = [p for path in config.validation for p in read_source(config.folder / path)]
     watch = Watch(out, held_out(watched, sampler.held_out, VALIDATION_CROPS), report)
     saved = time.monotonic()
     for batch in sampler.batches(state.step):
         begun = time.monotonic()
-        loss, iou = one_step(state, batch, config)
+        loss, iou = one_step(state, batch, config, team)
         state.step += 1
-        state.seconds += time.monotonic() - begun
-        watch.add(state.step, state.seconds, loss, iou)
+        state.seconds = team.as_leader(state.seconds + time.monotonic() - begun)
         over = state.seconds > 60 * config.minutes
-        if over or time.monotonic() - saved > checkpoint_every:
+        if team.leads:
+            watch.add(state.step, state.seconds, loss, iou)
+        if team.leads and (over or time.monotonic() - saved > checkpoint_every):
             iou = watch.look(state.step, state.seconds, state.average)
             if not iou < state.best:  # NaN: nothing to validate on
                 save_model(state.average, out / "nano.safetensors")
@@ -317,8 +334,8 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
     return out / "nano.safetensors"
 
 
-def one_step(state: State, batch: Batch, config: Config) -> tuple[float, float]:
-    """Learn from one batch: its loss and the mean IoU of first prompts."""
+def one_step(state: State, batch: Batch, config: Config, team: Team = ALONE) -> tuple[float, float]:
+    """Learn from one batch, each of a team from its own: its loss and the mean IoU of first prompts."""
     rng = np.random.default_rng((config.seed, state.step, 1))
     device = state.model.device
     share = schedule(config, state.step, state.seconds)
@@ -330,6 +347,7 @@ def one_step(state: State, batch: Batch, config: Config) -> tuple[float, float]:
         loss, iou = forward(state.model, batch, rounds, rng)
     state.model.zero_grad(set_to_none=True)
     loss.backward()
+    team.average_gradients(state.model)
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
     if torch.isfinite(norm):  # one bad batch must not spoil hours
         for optimizer in state.optimizers:
