@@ -7,7 +7,7 @@ import math
 import os
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -337,23 +337,35 @@ def _train(config: Config, report: Report, checkpoint_every: float, team: Team) 
 def one_step(state: State, batch: Batch, config: Config, team: Team = ALONE) -> tuple[float, float]:
     """Learn from one batch, each of a team from its own: its loss and the mean IoU of first prompts."""
     rng = np.random.default_rng((config.seed, state.step, 1))
-    device = state.model.device
+    rounds = config.rounds if rng.random() < config.corrected else 1
     share = schedule(config, state.step, state.seconds)
-    for group in (group for optimizer in state.optimizers for group in optimizer.param_groups):
-        group["lr"] = group["full_rate"] * share
-    batch = batch.to(device)
-    with torch.autocast(device.type, torch.bfloat16):
-        rounds = config.rounds if rng.random() < config.corrected else 1
-        loss, iou = forward(state.model, batch, rounds, rng)
-    state.model.zero_grad(set_to_none=True)
-    loss.backward()
-    team.average_gradients(state.model)
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
-    if torch.isfinite(norm):  # one bad batch must not spoil hours
-        for optimizer in state.optimizers:
-            optimizer.step()
+    loss, iou = descend(state.model, state.optimizers, batch, rounds, share, rng, team)
     keep = min(0.999, (state.step + 1) / (state.step + 10))
     with torch.no_grad():
         for ours, new in zip(state.average.parameters(), state.model.parameters(), strict=True):
             ours.lerp_(new, 1 - keep)
-    return float(loss.detach()), float(iou.mean()) if len(iou) else float("nan")
+    return float(loss), float(iou.mean()) if len(iou) else float("nan")
+
+
+def descend(  # noqa: PLR0913
+    model: Sam,
+    optimizers: Sequence[torch.optim.Optimizer],
+    batch: Batch,
+    rounds: int,
+    share: float,
+    rng: np.random.Generator,
+    team: Team = ALONE,
+) -> tuple[Tensor, Tensor]:
+    """Change a model by a batch, at a share of the full rate; what `forward` gave before."""
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["lr"] = group["full_rate"] * share
+    with torch.autocast(model.device.type, torch.bfloat16):
+        loss, iou = forward(model, batch.to(model.device), rounds, rng)
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    team.average_gradients(model)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    if torch.isfinite(norm):  # one bad batch must not spoil hours
+        for optimizer in optimizers:
+            optimizer.step()
+    return loss.detach(), iou
