@@ -1,6 +1,6 @@
 """Measure a model on the validation splits and write REPORT.md; nothing in it is typed by hand.
 
-python benchmarks/report.py [--model nano] [--limit 12] [--clicks 3] [--data ../shared/data]
+python benchmarks/report.py [--model nano] [--limit 12] [--clicks 3] [--workers 2]
 
 Sections are written anew after each row; those that were not asked for stay as they are. Rows that are
 missing, as the run was stopped, are said to be so.
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import prompt_counts  # beside this file, as sections and speed
+import torch
 from sections import Report
 from speed import speed_table
 
@@ -78,12 +81,35 @@ def measure(
         }
         for split, method in asked
     ]
-    for number, (split, method) in enumerate(asked):
-        print(f"{protocol}: {split}, {method.name}", file=sys.stderr, flush=True)
-        dataset = open_dataset(options.data / split).first(limit)
-        rows[number] = evaluate(dataset, method, protocol, clicks=options.clicks, levels=options.thresholds)
+    ask = partial(measure_row, protocol, options, limit)
+    for number, row in rows_of(ask, asked, options.workers):
+        print(f"{protocol}: {row['dataset']}, {row['model']}", file=sys.stderr, flush=True)
+        rows[number] = row
         put(TITLES[protocol], [*said, *EXPLAINED, markdown(rows)])
     return rows
+
+
+def measure_row(
+    protocol: str, options: argparse.Namespace, limit: int | None, asked: tuple[str, Method | EdgeMethod]
+) -> dict[str, Any]:
+    """Ask one method about one data set."""
+    split, method = asked
+    dataset = open_dataset(options.data / split).first(limit)
+    return evaluate(dataset, method, protocol, clicks=options.clicks, levels=options.thresholds)
+
+
+def rows_of(
+    ask: Callable[[Any], dict[str, Any]], asked: Sequence[Any], workers: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with their numbers, one after the other, or from several processes as they are done."""
+    if workers == 1:
+        yield from enumerate(map(ask, asked))
+        return
+    single = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(workers, get_context("spawn"), **single) as pool:
+        numbers = {pool.submit(ask, one): number for number, one in enumerate(asked)}
+        for done in as_completed(numbers):
+            yield numbers[done], done.result()
 
 
 def measure_prompts(options: argparse.Namespace, put: Put, model: ModelMethod) -> None:
@@ -112,8 +138,9 @@ def main() -> None:
     parser.add_argument("--edge-limit", type=int, default=None, help="pictures for edges, else --limit")
     parser.add_argument("--clicks", type=int, default=9)
     parser.add_argument("--thresholds", type=int, default=99, help="at which edge maps are cut")
-    known = [*TITLES, "prompts"]
+    known = ["time", *TITLES, "prompts"]
     parser.add_argument("--protocols", nargs="+", default=known, choices=known)
+    parser.add_argument("--workers", type=int, default=1, help="processes; with more, times say less")
     parser.add_argument("--view", default="auto", choices=("auto", "whole"))
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
@@ -121,7 +148,8 @@ def main() -> None:
     model = ModelMethod(load_model(options.model), options.view)
     command = " ".join(["python benchmarks/report.py", *sys.argv[1:]])
     put = partial(Report(options.out).put, command=command)
-    put(TIME, speed_table(model.model, options.data))
+    if "time" in options.protocols:
+        put(TIME, speed_table(model.model, options.data))
     for protocol in (name for name in TITLES if name in options.protocols):
         if protocol == "edges":
             measure(options, put, protocol, [BOUNDARIES], [model, Sobel(), Canny()])

@@ -40,7 +40,8 @@ VIT_B = ViTConfig(
 )
 
 
-def _sam(encoder: nn.Module) -> Sam:
+def make_sam(encoder: nn.Module) -> Sam:
+    """SAM's own design with this encoder and random weights."""
     return Sam(encoder, PromptEncoder(DECODER.width, SIDE, SIDE // 16), MaskDecoder(DECODER), pad=SIDE)
 
 
@@ -49,8 +50,8 @@ def model(request: pytest.FixtureRequest) -> Sam:
     torch.manual_seed(0)
     builders = {
         "nano": lambda: load_model("nano", device="cpu"),
-        "vit_t": lambda: _sam(TinyViT()),
-        "vit_b": lambda: _sam(ImageEncoder(VIT_B)),
+        "vit_t": lambda: make_sam(TinyViT()),
+        "vit_b": lambda: make_sam(ImageEncoder(VIT_B)),
     }
     return builders[request.param]().eval()
 

@@ -38,7 +38,7 @@ def report(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "speed_table": lambda *_: ["fast"],
     }.items():
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(sys, "argv", ["report.py", "--protocols", "everything", "--out", "REPORT.md"])
+    monkeypatch.setattr(sys, "argv", ["report.py", "--protocols", "time", "everything", "--out", "REPORT.md"])
     return module
 
 
@@ -57,7 +57,7 @@ def test_what_is_measured_stands_in_its_section_and_the_rest_is_said_to_be_missi
     table = written[report.TITLES["everything"]]
     assert table.count("| 0.500 |") == 4
     assert "not measured" not in table
-    assert table.startswith("*`python benchmarks/report.py --protocols everything --out REPORT.md`, 20")
+    assert table.startswith("*`python benchmarks/report.py --protocols time everything --out REPORT.md`, 20")
     assert written[report.TIME].endswith("\n\nfast")
     assert written[report.TITLES["point"]] == written[report.CALIBRATION] == "Not measured yet."
 

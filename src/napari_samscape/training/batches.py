@@ -13,6 +13,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.training.data import Picture, chances_by_kind, random_crop, read_source, recolour
 from napari_samscape.training.prompts import Asked, Batch, ask, collate
 from napari_samscape.training.synthetic import synthetic_picture
+from napari_samscape.training.team import Team
 
 Made = TypeVar("Made")
 TRIES = 200  # crops looked at for each one that is wanted
@@ -64,14 +65,17 @@ class Sampler:
     config: Config
     image_size: int  # at which a whole picture is shown
     describe: Describe | None
+    team: Team = Team()
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step; the same step always gives the same batch."""
+        """A process's share of a step's batch; the same step always gives the same batch."""
         config, rng = self.config, np.random.default_rng((self.config.seed, step))
         chances = np.array(self.weights) / sum(self.weights)
-        crops, size = config.batch, config.crop
+        crops, size = self.team.share(config.batch), config.crop
         if rng.random() < config.wide:
             crops, size = max(1, crops // 4), 2 * size
+        if self.team.size > 1:  # up to here all agree, so that none waits for one with larger crops
+            rng = np.random.default_rng((self.config.seed, step, self.team.rank))
         describe = self.describe if self.describe is not None and rng.random() < config.text_share else None
         asked: list[Asked] = []
         for _ in range(TRIES * crops):

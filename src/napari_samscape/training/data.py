@@ -206,7 +206,7 @@ def recolour(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     if rng.random() < 0.15:  # mix the channels
         mix = torch.tensor(np.eye(3) + rng.normal(0, 0.2, (3, 3)), dtype=torch.float32)
         x = torch.einsum("dc,chw->dhw", mix / mix.sum(1, keepdim=True).clamp(min=0.5), x)
-    if rng.random() < 0.06:
+    if rng.random() < 0.12:
         x = 1 - x
     if rng.random() < 0.5:
         x = x.clamp(0, 1) ** float(np.exp(rng.uniform(-0.5, 0.5)))

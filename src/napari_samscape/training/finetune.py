@@ -30,7 +30,7 @@ from napari_samscape.training.material import Material
 from napari_samscape.training.memory import remembered
 from napari_samscape.training.prompts import Batch
 from napari_samscape.training.synthetic import synthetic_picture
-from napari_samscape.training.train import forward, make_optimizers
+from napari_samscape.training.train import descend, make_optimizers
 from napari_samscape.training.watch import validate
 
 Progress = Callable[[int, int, str], None]
@@ -166,24 +166,14 @@ class Learner:
 
     def learn(self, batch: Batch, step: int, share: float) -> float:
         """Take a step, at a share of the full rate, and give the loss before it."""
-        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = group["full_rate"] * share
         rng = np.random.default_rng((self.settings.seed, step, 1))
-        batch = batch.to(self.child.device)
-        with torch.autocast(self.child.device.type, torch.bfloat16):
-            rounds = 2 if rng.random() < CORRECTED else 1
-            loss, _ = forward(self.child, batch, rounds, rng)
-        self.child.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
-        if torch.isfinite(norm):
-            for optimizer in self.optimizers:
-                optimizer.step()
+        rounds = 2 if rng.random() < CORRECTED else 1
+        loss, _ = descend(self.child, self.optimizers, batch, rounds, share, rng)
         keeps = min(KEEPS, (step + 1) / (step + 5))
         with torch.no_grad():
             for name, weight in self.weights.items():
                 self.average[name].lerp_(weight, 1 - keeps)
-        return float(loss.detach())
+        return float(loss)
 
     def look(self, checks: Sequence[Batch]) -> float:
         """Mean IoU of first answers of the averaged weights."""

@@ -7,7 +7,7 @@ import math
 import os
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -27,12 +27,14 @@ from napari_samscape.training.data import read_source
 from napari_samscape.training.loss import dense_loss, prompt_loss, true_iou
 from napari_samscape.training.muon import Muon, is_matrix
 from napari_samscape.training.prompts import Batch, correction
+from napari_samscape.training.team import Team
 from napari_samscape.training.text import Describe
 from napari_samscape.training.watch import Watch, each_prompts, encode, held_out
 
 ALL = slice(0, 4)
 WARM_UP = 100  # steps
 VALIDATION_CROPS = 64
+ALONE = Team()
 WITHOUT_ENCODER = ("prompt_encoder.", "mask_decoder.")
 SAVED = {"model", "average", "optimizers", "step", "seconds", "best", "config"}
 Report = Callable[[str], None]
@@ -265,6 +267,8 @@ def schedule(config: Config, step: int, seconds: float) -> float:
 def train(config: Config, report: Report = print, checkpoint_every: float = 180.0) -> Path:
     """Train until the time is over, going on from an earlier run in the same folder.
 
+    Processes started by ``torchrun`` share each step's crops, see `Team`.
+
     Parameters
     ----------
     config : Config
@@ -285,6 +289,18 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
         If a data set cannot be read, or the folder holds a run of another configuration.
     """
     torch.set_num_threads(config.threads)
+    team = Team.join()
+    try:
+        return _train(config, report if team.leads else _silent, checkpoint_every, team)
+    finally:
+        team.leave()
+
+
+def _silent(line: str) -> None:
+    """The leader of a team tells for all."""
+
+
+def _train(config: Config, report: Report, checkpoint_every: float, team: Team) -> Path:
     out = config.folder / config.out
     out.mkdir(parents=True, exist_ok=True)
     state = new_state(config)
@@ -294,18 +310,19 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
     groups, weights = read_pictures(config)
     report(f"{sum(map(len, groups))} pictures from {len(groups)} sources")
     describe = describe_with(config) if config.text else None
-    sampler = Sampler(groups, weights, config, config.shown or state.model.image_size, describe)
+    sampler = Sampler(groups, weights, config, config.shown or state.model.image_size, describe, team)
     watched = [p for path in config.validation for p in read_source(config.folder / path)]
     watch = Watch(out, held_out(watched, sampler.held_out, VALIDATION_CROPS), report)
     saved = time.monotonic()
     for batch in sampler.batches(state.step):
         begun = time.monotonic()
-        loss, iou = one_step(state, batch, config)
+        loss, iou = one_step(state, batch, config, team)
         state.step += 1
-        state.seconds += time.monotonic() - begun
-        watch.add(state.step, state.seconds, loss, iou)
+        state.seconds = team.as_leader(state.seconds + time.monotonic() - begun)
         over = state.seconds > 60 * config.minutes
-        if over or time.monotonic() - saved > checkpoint_every:
+        if team.leads:
+            watch.add(state.step, state.seconds, loss, iou)
+        if team.leads and (over or time.monotonic() - saved > checkpoint_every):
             iou = watch.look(state.step, state.seconds, state.average)
             if not iou < state.best:  # NaN: nothing to validate on
                 save_model(state.average, out / "nano.safetensors")
@@ -317,25 +334,38 @@ def train(config: Config, report: Report = print, checkpoint_every: float = 180.
     return out / "nano.safetensors"
 
 
-def one_step(state: State, batch: Batch, config: Config) -> tuple[float, float]:
-    """Learn from one batch: its loss and the mean IoU of first prompts."""
+def one_step(state: State, batch: Batch, config: Config, team: Team = ALONE) -> tuple[float, float]:
+    """Learn from one batch, each of a team from its own: its loss and the mean IoU of first prompts."""
     rng = np.random.default_rng((config.seed, state.step, 1))
-    device = state.model.device
+    rounds = config.rounds if rng.random() < config.corrected else 1
     share = schedule(config, state.step, state.seconds)
-    for group in (group for optimizer in state.optimizers for group in optimizer.param_groups):
-        group["lr"] = group["full_rate"] * share
-    batch = batch.to(device)
-    with torch.autocast(device.type, torch.bfloat16):
-        rounds = config.rounds if rng.random() < config.corrected else 1
-        loss, iou = forward(state.model, batch, rounds, rng)
-    state.model.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
-    if torch.isfinite(norm):  # one bad batch must not spoil hours
-        for optimizer in state.optimizers:
-            optimizer.step()
+    loss, iou = descend(state.model, state.optimizers, batch, rounds, share, rng, team)
     keep = min(0.999, (state.step + 1) / (state.step + 10))
     with torch.no_grad():
         for ours, new in zip(state.average.parameters(), state.model.parameters(), strict=True):
             ours.lerp_(new, 1 - keep)
-    return float(loss.detach()), float(iou.mean()) if len(iou) else float("nan")
+    return float(loss), float(iou.mean()) if len(iou) else float("nan")
+
+
+def descend(  # noqa: PLR0913
+    model: Sam,
+    optimizers: Sequence[torch.optim.Optimizer],
+    batch: Batch,
+    rounds: int,
+    share: float,
+    rng: np.random.Generator,
+    team: Team = ALONE,
+) -> tuple[Tensor, Tensor]:
+    """Change a model by a batch, at a share of the full rate; what `forward` gave before."""
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["lr"] = group["full_rate"] * share
+    with torch.autocast(model.device.type, torch.bfloat16):
+        loss, iou = forward(model, batch.to(model.device), rounds, rng)
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    team.average_gradients(model)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    if torch.isfinite(norm):  # one bad batch must not spoil hours
+        for optimizer in optimizers:
+            optimizer.step()
+    return loss.detach(), iou
