@@ -261,3 +261,10 @@ def test_what_makes_no_sense_is_refused_at_once(
 def test_thresholds_are_between_0_and_1() -> None:
     with pytest.raises(InputError, match="The least overlap must be between 0 and 1, not 2"):
         PropagateOptions(min_overlap=2)
+
+
+def test_one_way_only_and_no_other() -> None:
+    up = followed(rod(2, 6), {4: CLICK}, options=PropagateOptions(ways=(1,)))
+    assert [step.index for step in up] == [4, 5, 6, 7]
+    with pytest.raises(InputError, match="up \\(1\\), down \\(-1\\) or both ways, not \\(2,\\)"):
+        PropagateOptions(ways=(2,))

@@ -9,6 +9,7 @@ from scipy import ndimage as ndi
 from napari_samscape.errors import InputError
 from napari_samscape.prediction.instances import instance_from_mask
 from napari_samscape.prediction.types import NOTHING, Instance, Instances, Masks
+from napari_samscape.scaling.propagate import Found
 
 
 def region(picture, y, x):
@@ -28,6 +29,7 @@ class FakeEngine:
         self.gate = gate
         self.seen = {}
         self.asked = []
+        self.followed = []
         self.threads = set()
         self.options = None
         self.loaded = False
@@ -70,6 +72,19 @@ class FakeEngine:
     def glance(self, key, prompts, multimask):
         mask = self.predict(key, prompts, multimask=False).masks[0]
         return instance_from_mask(mask, predicted_iou=0.9) if mask.any() else NOTHING
+
+    def follow(self, key, prompts, before, progress):
+        """The region at the middle of what is projected; points correct a mask by whole regions."""
+        progress(0, 0, "")
+        self.asked.append(prompts)
+        self.followed.append(key)
+        picture = self.seen[key][..., 0] if self.seen[key].ndim == 3 else self.seen[key]
+        given = prompts.mask is not None and prompts.mask.shape == picture.shape and len(prompts.points)
+        mask = prompts.mask > 0 if given else region(picture, *np.rint(self.centre(prompts)).astype(int))
+        for (y, x), label in zip(np.rint(prompts.points).astype(int), prompts.labels, strict=True):
+            mask = mask | region(picture, y, x) if label else mask & ~region(picture, y, x)
+        item = instance_from_mask(mask, predicted_iou=0.9) if mask.any() else NOTHING
+        return Found(item, (0, 0, *picture.shape), np.where(mask, 1, -1).astype(np.float32))
 
     @staticmethod
     def centre(prompts):

@@ -95,6 +95,7 @@ def test_of_a_large_pyramid_the_map_is_coarse_but_in_place(open_dock, run, pictu
     small = np.kron(picture, np.ones((16, 16), np.uint8))
     image = Image([np.kron(small, np.ones((5, 5), np.uint8)), small], name="big", multiscale=True)
     viewer, dock = open_dock(image)
+    dock.view.setChecked(False)
     run(dock)
     edges = viewer.layers["big edges"]
     assert edges.data.shape == (1024, 1024)

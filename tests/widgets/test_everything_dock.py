@@ -93,6 +93,7 @@ def test_a_pyramid_too_large_to_show_whole_is_written_and_tabled_at_full_resolut
     small = np.kron(picture, np.ones((16, 16), np.uint8))
     large = np.kron(small, np.ones((5, 5), np.uint8))
     viewer, dock = open_dock(Image([large, small], name="big", multiscale=True))
+    dock.view.setChecked(False)
     run(dock)
     labels = viewer.layers["big objects"]
     np.testing.assert_array_equal(labels.data, large // 100)

@@ -69,6 +69,8 @@ def test_it_answers_as_the_engine_itself_would(engine):
     np.testing.assert_array_equal(found.masks, expected.masks)
     np.testing.assert_array_equal(found.iou, expected.iou)
     assert engine.glance("a", CLICK, True).box == here.glance("a", CLICK, True).box == (10, 15, 30, 40)
+    rod = [one.follow("a", CLICK, None, silent) for one in (engine, here)]
+    assert rod[0].item.box == rod[1].item.box and rod[0].view == rod[1].view == (0, 0, 64, 64)
     boxes = Rectangles(np.array([[10, 15, 29, 39]]), (0,))
     assert engine.boxes(picture(), boxes, silent)[0].area == 500
     assert len(engine.everything(picture(), EverythingOptions(), silent)) == 2

@@ -1,11 +1,13 @@
 """The dock with the bundled model on the nuclei sample: clicks in, nuclei out."""
 
+import numpy as np
 import pytest
 
 pytest.importorskip("napari")
 
 from napari.layers import Image
 from scipy import ndimage as ndi
+from window import press
 
 from napari_samscape.model.registry import local_path
 from napari_samscape.widgets.prompt import PromptWidget
@@ -72,3 +74,24 @@ def test_a_background_click_takes_a_neighbour_away(make_napari_viewer, qtbot, pi
     ask(qtbot, dock)
     assert len(dock.session.state.masks.iou) == 1
     assert not dock.session.state.mask[190, 340]
+
+
+@pytest.mark.slow
+def test_a_nucleus_that_moves_is_followed_through_time(make_napari_viewer, qtbot, pixels):
+    centre, shift = CENTRES[0], (4, 6)
+    series = np.stack([np.roll(pixels, (shift[0] * t, shift[1] * t), (0, 1)) for t in range(3)])
+    viewer = make_napari_viewer()
+    viewer.add_layer(Image(series, name="nuclei", axis_labels=("t", "y", "x")))
+    viewer.dims.set_point(0, 0)
+    dock = PromptWidget(viewer)
+    viewer.window.add_dock_widget(dock)
+    qtbot.waitUntil(lambda: dock.session.state.phase == "ready", timeout=60_000)
+    dock.canvas.points.add((0, *centre))
+    ask(qtbot, dock)
+    press(viewer, ".")
+    qtbot.waitUntil(lambda: dock.propagation.on and not dock.propagation.busy, timeout=60_000)
+    press(viewer, "N")
+    labels = viewer.layers["nuclei objects"].data
+    for t in range(3):
+        place = centre[0] + shift[0] * t, centre[1] + shift[1] * t
+        assert overlap(labels[t] == 1, nucleus(series[t], place)) > 0.6

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -112,6 +111,8 @@ def to_input(rgb: NDArray[np.uint8], model: Sam) -> tuple[Tensor, tuple[int, int
     The resizing is Pillow's bilinear filter, as the reference uses, so that a uint8 RGB picture gives
     the reference's embedding.
     """
+    import torch  # not above: who only stretches pixels does without
+
     h, w = shown_shape(rgb.shape[:2], model.image_size)
     resized = np.array(Image.fromarray(rgb).resize((w, h), Image.Resampling.BILINEAR))
     tensor = torch.from_numpy(resized).permute(2, 0, 1)[None].to(model.device, torch.float32)

@@ -15,7 +15,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,7 +36,7 @@ LEAST_OVERLAP = 0.1
 
 @dataclass(frozen=True)
 class PropagateOptions:
-    """When an object ends.
+    """Which way an object is followed, and when it ends.
 
     Attributes
     ----------
@@ -46,24 +46,48 @@ class PropagateOptions:
         It ends where the IoU with its mask in the slice before is lower. That is for slices as thick as
         pixels are wide; of slices k times as thick, the k-th power is enough, as shapes change more from one
         to the next, but never less than 0.1.
+    ways : tuple of int
+        1 for towards higher slices, -1 for towards lower ones; both by default.
 
     Raises
     ------
     InputError
-        If one is not between 0 and 1.
+        If one of the thresholds is not between 0 and 1, or there is no such way.
     """
 
     min_iou: float = 0.5
     min_overlap: float = 0.5
+    ways: tuple[int, ...] = (-1, 1)
 
     def __post_init__(self) -> None:
         for value, name in ((self.min_iou, "predicted IoU"), (self.min_overlap, "overlap")):
             if not 0 <= value <= 1:
                 raise InputError(f"The least {name} must be between 0 and 1, not {value}.")
+        if not self.ways or not set(self.ways) <= {-1, 1}:
+            raise InputError(f"An object is followed up (1), down (-1) or both ways, not {self.ways}.")
 
     def least_overlap(self, thickness: float) -> float:
         """What is enough between slices so many times as thick as pixels are wide."""
         return min(self.min_overlap, max(LEAST_OVERLAP, self.min_overlap ** max(thickness, 1.0)))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """An answer in one slice, with what the next one can go on from.
+
+    Attributes
+    ----------
+    item : Instance
+        The object.
+    view : tuple of int
+        The box (y0, x0, y1, x1) of the part of the slice that was looked at for it.
+    logits : ndarray of float32, shape (h, w)
+        Its mask at low resolution, in the view.
+    """
+
+    item: Instance
+    view: Box
+    logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +106,8 @@ class SliceMask:
         IoU with the mask in the slice before; NaN in a start.
     stopped : str or None
         Why the object ends here: this slice is not part of it, unless it is reached from another start later.
+    found : Found or None
+        What a correction can go on from; None where the object ends.
     """
 
     index: int
@@ -89,6 +115,25 @@ class SliceMask:
     start: int
     overlap: float = float("nan")
     stopped: str | None = None
+    found: Found | None = None
+
+
+class Slices(Protocol):
+    """A volume in which an object is followed, slice by slice."""
+
+    def __len__(self) -> int:
+        """Number of slices."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x) of each."""
+
+    @property
+    def thickness(self) -> float:
+        """How thick slices are, in sides of pixels; 1 where it is not known."""
+
+    def answer(self, index: int, wanted: Prompts, before: Found | None) -> Found | None:
+        """Ask in one slice; ``before`` is what was projected onto it. None if there is nothing to see."""
 
 
 def propagate(  # noqa: PLR0913  (a public face: two for what, the others to override)
@@ -146,7 +191,7 @@ def propagate(  # noqa: PLR0913  (a public face: two for what, the others to ove
     _check(image, axis, at, prompts)
     slices = _Slices(image, axis, at, model, look_over(image).limits, {} if seen is None else seen)
     slices.keeps = seen is not None
-    return _steps(slices, dict(sorted(prompts.items())), options or PropagateOptions())
+    return steps(slices, prompts, options or PropagateOptions())
 
 
 def _check(image: Image, axis: str, at: int, prompts: Mapping[int, Prompts]) -> None:
@@ -167,13 +212,14 @@ def _check(image: Image, axis: str, at: int, prompts: Mapping[int, Prompts]) -> 
         prompt.check_inside(shape)
         if prompt.mask is not None and (prompt.mask.dtype != bool or prompt.mask.shape != shape):
             raise InputError(f"A mask prompt in a volume must be bool and of a slice's shape {shape}.")
-    if not any(_is_start(prompt) for prompt in prompts.values()):
+    if not any(is_start(prompt) for prompt in prompts.values()):
         raise InputError(
             "No prompt says what the object is: give a foreground point, a box or a mask in a slice."
         )
 
 
-def _is_start(prompt: Prompts) -> bool:
+def is_start(prompt: Prompts) -> bool:
+    """Whether prompts say what the object is; background points alone do not."""
     return prompt.box is not None or prompt.mask is not None or bool((prompt.labels == 1).any())
 
 
@@ -191,6 +237,10 @@ class _Slices:
 
     def __len__(self) -> int:
         return self.image.sizes[self.axis]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.image.sizes["y"], self.image.sizes["x"]
 
     @property
     def thickness(self) -> float:
@@ -215,14 +265,9 @@ class _Slices:
             self.seen[index] = Views(self.model, pixels, self.limits)
         return self.seen[index]
 
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """An answer in one slice, with what the next one can go on from."""
-
-    item: Instance
-    view: Box
-    logits: NDArray[np.float32]
+    def answer(self, index: int, wanted: Prompts, before: Found | None) -> Found | None:
+        views = self.views(index)
+        return None if views is None else answer(views, wanted, before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,38 +277,52 @@ class _Front:
     index: int
     way: int
     start: int
-    found: _Found
+    found: Found
 
 
-def _steps(slices: _Slices, prompts: dict[int, Prompts], options: PropagateOptions) -> Iterator[SliceMask]:
+def steps(slices: Slices, prompts: Mapping[int, Prompts], options: PropagateOptions) -> Iterator[SliceMask]:
+    """Follow one object as `propagate` does, in slices of whatever kind.
+
+    Parameters
+    ----------
+    slices : Slices
+    prompts : mapping of int to Prompts
+        By slice; at least one `is_start`.
+    options : PropagateOptions
+
+    Yields
+    ------
+    SliceMask
+    """
+    prompts = dict(sorted(prompts.items()))
     done: set[int] = set()
     fronts: deque[_Front] = deque()
     for index, prompt in prompts.items():
-        if not _is_start(prompt):
+        if not is_start(prompt):
             continue
-        found = _answer(slices, index, prompt)
+        found = slices.answer(index, prompt, None)
         done.add(index)
         if found is None or found.item.area == 0:
             yield SliceMask(index, NOTHING, index, stopped="nothing was found at the prompts")
             continue
-        fronts += [_Front(index, way, index, found) for way in (-1, 1)]
-        yield SliceMask(index, found.item, index)
+        fronts += [_Front(index, way, index, found) for way in sorted(options.ways)]
+        yield SliceMask(index, found.item, index, found=found)
     while fronts:
         front = fronts.popleft()
         index = front.index + front.way
         if index in done or not 0 <= index < len(slices):
             continue
-        shape = slices.image.sizes["y"], slices.image.sizes["x"]
-        found = _answer(slices, index, _projected(front.found.item, prompts.get(index), shape), front.found)
+        wanted = _projected(front.found.item, prompts.get(index), slices.shape)
+        found = slices.answer(index, wanted, front.found)
         step = _judged(index, front, found, options, slices.thickness)
-        if found is not None and step.stopped is None:
+        if step.found is not None:
             done.add(index)
-            fronts.append(_Front(index, front.way, front.start, found))
+            fronts.append(_Front(index, front.way, front.start, step.found))
         yield step
 
 
 def _judged(
-    index: int, front: _Front, found: _Found | None, options: PropagateOptions, thickness: float
+    index: int, front: _Front, found: Found | None, options: PropagateOptions, thickness: float
 ) -> SliceMask:
     """Decide whether what was found in the next slice is still the object."""
     from napari_samscape.prediction.instances import mask_iou
@@ -278,21 +337,20 @@ def _judged(
         stopped = f"predicted IoU {found.item.predicted_iou:.2f} is below {options.min_iou:g}"
     elif overlap < least:
         stopped = f"overlap {overlap:.2f} with slice {front.index} is below {least:.2g}"
-    return SliceMask(index, NOTHING if stopped else found.item, front.start, overlap, stopped)
+    if stopped:
+        return SliceMask(index, NOTHING, front.start, overlap, stopped)
+    return SliceMask(index, found.item, front.start, overlap, found=found)
 
 
-def _answer(slices: _Slices, index: int, wanted: Prompts, before: _Found | None = None) -> _Found | None:
-    """Ask in one slice; ``before`` is what was projected onto it. None if there is nothing to see."""
+def answer(views: Views, wanted: Prompts, before: Found | None = None) -> Found:
+    """Ask in one slice that the model may look at; ``before`` is what was projected onto it."""
     from napari_samscape.prediction.ask import ask, extent_of
 
-    views = slices.views(index)
-    if views is None:
-        return None
     if before is not None and before.view == views.choose(extent_of(wanted)):
         # Finer than the mask that was made of them.
         wanted = replace(wanted, mask=before.logits, mask_view=before.view)
-    answer = ask(views, [wanted])[0]
-    return _Found(answer.best, answer.view, answer.best_logits)
+    answered = ask(views, [wanted])[0]
+    return Found(answered.best, answered.view, answered.best_logits)
 
 
 def _projected(item: Instance, corrections: Prompts | None, shape: tuple[int, int]) -> Prompts:

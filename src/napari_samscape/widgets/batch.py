@@ -83,11 +83,13 @@ class BatchWidget(Dock):
         self.model, self.what, self.ending = ModelChooser(), QComboBox(), QComboBox()
         for text, mode, detector in _modes():
             self.what.addItem(text, (mode, detector))
+        self.what.setToolTip(tip("What is done with each picture."))
         self.ending.addItems(ENDINGS)
         self.ending.setToolTip(tip("OME-Zarr for pictures of any size; TIFF and PNG are written whole."))
         self.link = QCheckBox("Link objects through stacks")
         self.link.setToolTip(tip("One id in all slices of a volume, or frames of a series."))
         self.add_button = QPushButton("Add and run")
+        self.add_button.setToolTip(tip("Put the batch on the list; it runs when those before it are done."))
         self.add_button.setStyleSheet("font-weight: bold")
         self.add_button.setMinimumHeight(30)
         self.table = QTableWidget(0, len(COLUMNS))
@@ -99,13 +101,17 @@ class BatchWidget(Dock):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setMinimumHeight(110)
+        self.table.setToolTip(tip("Batches, how many pictures are done, and the time that is left."))
         self.go_button = QPushButton("Cancel")
+        self.go_button.setToolTip(tip("Stop the batch at once, or let it go on where it was."))
         self.remove_button, self.folder_button = QPushButton("Remove"), QPushButton("Open folder")
         self.remove_button.setToolTip(tip("Take the batch off this list; its files stay."))
+        self.folder_button.setToolTip(tip("Show the folder with the labels and tables."))
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.log = QPlainTextEdit()
         self.log.setReadOnly(True)
+        self.log.setToolTip(tip("All that was said of the batch, and which pictures failed."))
         self.log.setMinimumHeight(90)
         for button in (self.add_button, self.go_button, self.remove_button, self.folder_button, self.link):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -316,6 +322,7 @@ def _modes() -> list[tuple[str, str, str | None]]:
 def _with_browser(edit: QLineEdit) -> QWidget:
     """Put a button beside a line that lets the user choose a folder."""
     button = QPushButton("…")
+    button.setToolTip(tip("Choose a folder."))
     button.setMaximumWidth(30)
     button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
 

@@ -40,8 +40,7 @@ class BoxesWidget(ObjectsDock):
         """Make the choosers of boxes, classes and scores."""
         self.build_target()
         self._left_out = 0
-        self.shapes = LayerChooser(self.viewer, users(Shapes))
-        self.shapes.setToolTip(tip("A Shapes layer with rectangles."))
+        self.shapes = LayerChooser(self.viewer, users(Shapes), about="A Shapes layer with rectangles.")
         self.classes = ColumnChooser(("class", "category", "label"))
         self.classes.setToolTip(
             tip("The column of the Shapes layer's features with each box's class: whole numbers or texts.")
@@ -76,8 +75,11 @@ class BoxesWidget(ObjectsDock):
             raise InputError("Add a Shapes layer with rectangles first.")
         (plane,) = task.planes
         found = rectangles_on(task.image, plane, task.sight, shapes)
+        where = "this plane"
+        if plane.window is not None:
+            found, where = found.within(plane.shape), "what is seen of this plane"
         if len(found.boxes) == 0:
-            raise InputError(f"The layer '{shapes.name}' has no rectangle on this plane.")
+            raise InputError(f"The layer '{shapes.name}' has no rectangle on {where}.")
         self._left_out = found.others
         found = replace(
             found,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Points, Shapes
@@ -28,6 +29,9 @@ from napari_samscape.widgets.layers import (
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_samscape.widgets.records import Holds
+    from napari_samscape.widgets.stack import Stack
+
 OWNER = "napari-samscape"
 """Key in a layer's metadata that marks the layers made here, with the role as its value."""
 
@@ -40,6 +44,8 @@ PREVIEW_COLOURS = DirectLabelColormap(
 )
 PREVIEW_SIDE = 1024
 """The preview of a larger object is thinned out to this many pixels: it is redrawn with every click."""
+PLANES_SIDE = 512
+"""Likewise, where it is shown on many planes."""
 HANDLE = 11
 """Size of a point on the screen, in pixels."""
 
@@ -64,6 +70,7 @@ class Canvas:
         self.shapes: Shapes | None = None
         self._preview: Labels | None = None
         self._keys: list[str] = []
+        self._drawn: WeakKeyDictionary[Instance, Any] = WeakKeyDictionary()
 
     # --- the layers for prompts ---
 
@@ -163,8 +170,8 @@ class Canvas:
             self.viewer.layers.selection.active = layer
             layer.mode = mode
 
-    def clear(self, image: Image, plane: Plane) -> None:
-        """Remove the prompts on a plane; those on other planes stay."""
+    def clear(self, image: Image, holds: Holds) -> None:
+        """Remove the prompts at places (n, ndim) that ``holds`` is true of: those on a plane, say."""
         for layer in (self.points, self.shapes):
             if layer is None or layer not in self.viewer.layers or len(layer.data) == 0:
                 continue
@@ -172,7 +179,7 @@ class Canvas:
             if isinstance(layer, Points):
                 items = [point[None] for point in layer.data]
             dims = self.viewer.dims
-            here = [plane.holds(to_layer(item, layer, image, dims)).all() for item in items]
+            here = [holds(to_layer(item, layer, image, dims)).all() for item in items]
             layer.selected_data = set(np.flatnonzero(here).tolist())
             layer.remove_selected()
 
@@ -187,18 +194,49 @@ class Canvas:
             return
         step = -(-max(mask.shape) // PREVIEW_SIDE)
         cut = _with_outline(mask[::step, ::step])
-        matrix = cut_matrix(image, plane, corner, step)
+        self._put(unsqueezed(cut, plane), cut_matrix(image, plane, corner, step), image)
+
+    def show_planes(self, items: Mapping[int, Instance], stack: Stack) -> None:
+        """Show an object on those planes of a stack on which it is, by their places along its axis."""
+        if not items:
+            self.show(None, None, None)
+            return
+        boxes = np.array([item.box for item in items.values()])
+        (y0, x0), (y1, x1) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+        first, count = min(items), max(items) - min(items) + 1
+        step = -(-max(y1 - y0, x1 - x0) // PLANES_SIDE)
+        block = np.zeros((count, -(-(y1 - y0) // step), -(-(x1 - x0) // step)), np.uint8)
+        for index, item in items.items():
+            corner = np.array(item.box[:2]) - (y0, x0)
+            skipped = -corner % step
+            cut = self._outlined(item, step, (int(skipped[0]), int(skipped[1])))
+            row, column = (corner + skipped) // step
+            block[index - first, row : row + cut.shape[0], column : column + cut.shape[1]] = cut
+        plane = stack.at(first)
+        matrix = cut_matrix(stack.image, plane, (int(y0), int(x0)), int(step))
+        self._put(unsqueezed(block, plane, stack.axis), matrix, stack.image)
+
+    def _outlined(self, item: Instance, step: int, skipped: tuple[int, int]) -> NDArray[np.uint8]:
+        """Every step-th pixel of an object, with its outline; what was drawn before is not drawn anew."""
+        how, cut = self._drawn.get(item, (None, None))
+        if cut is None or how != (step, skipped):
+            cut = _with_outline(item.mask[skipped[0] :: step, skipped[1] :: step])
+            self._drawn[item] = (step, skipped), cut
+        return cut
+
+    def _put(self, data: NDArray[np.uint8], matrix: NDArray, image: Image) -> None:
+        """Let the preview be this, above the image."""
         preview = self._preview
         if preview is None or preview not in self.viewer.layers or preview.ndim != image.ndim:
             self.hide()
-            self._preview = self._add_preview(unsqueezed(cut, plane), matrix, image)
+            self._preview = self._add_preview(data, matrix, image)
             return
         self._raise(preview, image, below=(self.points, self.shapes))
         # It lies within the image: neither sliders nor the layer list need to hear of it.
         with preview.events.extent.blocker(), preview.events.thumbnail.blocker():
             with _unseen(preview):  # a mask is never drawn in another one's place
                 preview.affine = matrix
-            preview.data = unsqueezed(cut, plane)
+            preview.data = data
         if not preview.visible:
             preview.visible = True
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QSizePolicy, QWidget
 
 from napari_samscape.model import registry
 from napari_samscape.widgets.canvas import role
+from napari_samscape.widgets.fields import tip
 from napari_samscape.widgets.pyramids import is_writable
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class LayerChooser(QComboBox):
         Says of a layer whether it is listed.
     none : str, optional
         A first entry that stands for no layer (for a new one, say).
-    parent : QWidget, optional
-        Qt's parent.
+    about : str
+        What the layer is for: the tooltip, with the layer's name, which may be too long to be seen.
     """
 
     chosen = Signal()
@@ -52,12 +53,13 @@ class LayerChooser(QComboBox):
         viewer: ViewerModel,
         wanted: Callable[[Layer], bool],
         none: str | None = None,
-        parent: QWidget | None = None,
+        about: str = "",
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._viewer = viewer
         self._wanted = wanted
         self._none = none
+        self._about = about
         self._layer: Layer | None = None
         _narrow(self)
         self.activated.connect(lambda _index: self.choose(self.currentData()))
@@ -91,7 +93,8 @@ class LayerChooser(QComboBox):
         for index in range(self.count()):
             if self.itemData(index) is self._layer:
                 self.setCurrentIndex(index)
-        self.setToolTip("" if self._layer is None else self._layer.name)
+        name = "" if self._layer is None else f" ({self._layer.name})"
+        self.setToolTip(tip(f"{self._about}{name}"))
 
 
 class ModelChooser(QComboBox):
@@ -103,6 +106,7 @@ class ModelChooser(QComboBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         _narrow(self)
+        self.setToolTip(tip("The model that is asked; the dock Models brings others."))
         self.addItem(OTHER, None)
         self._last = 0
         self._list_known()

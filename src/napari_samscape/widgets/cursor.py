@@ -54,6 +54,7 @@ class Cursor:
         background = "Shift" in event.modifiers
         # Once there are prompts, the chosen mask has to be seen, unless one asks for the other.
         wanted = dock.preview.isChecked() and self._points_in_hand and background == dock.session.has_prompts
+        wanted = wanted and not dock.propagation.on
         image, plane, place = dock.image.layer, dock.plane, None
         if wanted and image is not None and plane is not None:
             place = place_on(image, plane, dock.viewer.dims, event.position)

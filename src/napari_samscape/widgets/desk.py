@@ -138,6 +138,7 @@ class Desk:
     def put_on_canvas(self, image: Image, record: Record, editing: tuple[Labels, int] | None) -> None:
         """Put prompts on their plane, instead of those that are there, and have them asked as they were."""
         dock = self._dock
+        dock.propagation.leave(look=False)
         dock.image.choose(image)
         if dock.canvas.points is None:
             dock.take_image()  # the dock has just been opened
@@ -145,7 +146,7 @@ class Desk:
         dock.look()
         if dock.canvas.points is None or dock.canvas.shapes is None or dock.plane is None:
             return
-        dock.canvas.clear(image, dock.plane)
+        dock.canvas.clear(image, dock.plane.holds)
         draw(record, image, dock.viewer.dims, dock.canvas.points, dock.canvas.shapes)
         window = window_of(record, image)
         if window is not None:
@@ -205,7 +206,7 @@ class Desk:
         count = int(parts.max())
         if count < 2:
             raise InputError(f"The line does not cut object {value} in two: it has to cross it.")
-        first = self._dock._ids.next(labels, count - 1)
+        first = self._dock.commits.ids.next(labels, count - 1)
         self._dock.ledger.divide(labels, value, plane, (corner, np.where(parts > 1, parts + first - 2, 0)))
 
     def _try(self, act: Any, what: Any) -> None:

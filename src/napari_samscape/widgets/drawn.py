@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +78,12 @@ class Rectangles:
     others: int = 0
     scores: Any = None
     classes: Any = None
+
+    def within(self, shape: tuple[int, int]) -> Rectangles:
+        """Those whose middle lies in the picture, which is a window of the plane."""
+        middles = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+        inside = np.flatnonzero(((middles >= 0) & (middles <= np.asarray(shape) - 1)).all(axis=1))
+        return replace(self, boxes=self.boxes[inside], indices=tuple(self.indices[i] for i in inside))
 
 
 def rectangles_on(image: Image, plane: Plane, dims: Any, shapes: Shapes) -> Rectangles:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_samscape.prediction.phrase import Phrase
     from napari_samscape.prediction.types import Instance, Instances, Prompts
     from napari_samscape.prediction.views import Views
+    from napari_samscape.scaling.propagate import Found
     from napari_samscape.widgets.drawn import Rectangles
 
 Progress = Callable[[int, int, str], None]
@@ -47,6 +48,9 @@ class Engine(Protocol):
 
     def glance(self, key: Hashable, prompts: Prompts, multimask: bool) -> Instance:
         """The best mask that `predict` would give without looking closer; of no area where there is none."""
+
+    def follow(self, key: Hashable, prompts: Prompts, before: Found | None, progress: Progress) -> Found:
+        """The object of prompts in one plane of many; ``before`` is what was projected onto it, if any."""
 
     def picture(self, key: Hashable) -> NDArray[np.uint8]:
         """What the model saw, (y, x, 3); a picture larger than ``PICTURE_SIDE`` is thinned out."""
@@ -123,6 +127,14 @@ class LocalEngine:
     def glance(self, key: Hashable, prompts: Prompts, multimask: bool) -> Instance:
         """The best mask that `predict` would give without looking closer; of no area where there is none."""
         return self._answer(key, prompts, multimask, look=False).best
+
+    def follow(self, key: Hashable, prompts: Prompts, before: Found | None, progress: Progress) -> Found:
+        """The object of prompts in one plane of many; ``before`` is what was projected onto it, if any."""
+        from napari_samscape.scaling.propagate import answer
+
+        self._seen.move_to_end(key)
+        with _watched(self._loaded, progress):
+            return answer(self._seen[key][0], prompts, before)
 
     def _answer(self, key: Hashable, prompts: Prompts, multimask: bool, look: bool) -> Answer:
         from napari_samscape.prediction.ask import ask

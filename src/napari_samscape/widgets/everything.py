@@ -33,7 +33,8 @@ SHOWN = (
     Field(
         "pred_iou_thresh",
         "Predicted IoU",
-        "How sure the model has to be of a mask, from 0 to 1; lower finds more objects, and more wrong ones.",
+        "How sure the model has to be of a mask, as IoU from 0 to 1; lower finds more objects, and more "
+        "wrong ones.",
     ),
     Field(
         "stability_score_thresh",
@@ -155,9 +156,10 @@ class EverythingWidget(ObjectsDock):
         self.build_target()
         # Until its file is read, a model other than a known one is taken for one of SAM's.
         self.options = OptionFields((*SHOWN, *FURTHER), default_options(bool(self._engine.has_dense)))
-        self.own_points = LayerChooser(self.viewer, users(Points), "None")
-        self.own_points.setToolTip(tip("A Points layer to ask at, instead of the grid. (point_grids)"))
+        about = "A Points layer to ask at, instead of the grid. (point_grids)"
+        self.own_points = LayerChooser(self.viewer, users(Points), "None", about)
         self.defaults_button = QPushButton("Back to the defaults")
+        self.defaults_button.setToolTip(tip("Set all options to what this model's makers advise."))
         self.defaults_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.defaults_button.clicked.connect(self.options.reset)
         self.options.editors["prompt_source"].currentIndexChanged.connect(self._show_source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -53,12 +54,18 @@ class Gaze:
         """Take the image for another one: nothing of it has been looked at."""
         self._version += 1
 
+    @property
+    def key(self) -> Hashable:
+        """What stands for the image as it is now."""
+        return self._dock.image.layer.unique_id, self._version
+
     def look(self) -> None:
         """Look at the plane that the viewer shows, or at what it shows of a large one."""
         dock = self._dock
         dock._look_soon.stop()
         before, self.plane = self.plane, None
         image = dock.image.layer
+        dock.propagation.offer_axes(image)
         if image is None:
             dock.session.look_at(None)
             return
@@ -73,7 +80,8 @@ class Gaze:
         """Look at a plane of the image, or a window of one."""
         self._view_soon.stop()
         self.plane = plane
-        self._dock.session.look_at(self._view(plane))
+        if not self._dock.propagation.on:
+            self._dock.session.look_at(self._view(plane))
 
     def with_room(self, image: Image, plane: Plane) -> Plane:
         """Look at a window with room for all prompts on the plane, and return it."""
@@ -108,5 +116,4 @@ class Gaze:
 
     def _view(self, plane: Plane) -> View:
         image = self._dock.image.layer
-        key = (image.unique_id, self._version, plane)
-        return View(key, partial(read_plane, levels(image), plane), about(plane))
+        return View((self.key, plane), partial(read_plane, levels(image), plane), about(plane))

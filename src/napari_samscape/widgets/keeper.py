@@ -101,7 +101,7 @@ class Keeper:
         if image is not None and dock.plane is not None:
             answer, dims = dock.session.answer, dock.viewer.dims
             turns = () if answer is None else answer[1]
-            prompts = record_of(image, dock.plane, dims, dock.canvas.layers, turns, everywhere=True)
+            prompts = record_of(image, dock.plane, dims, dock.canvas.layers, turns, _everywhere)
         return {
             "saved": datetime.now().isoformat(timespec="seconds"),
             "image": None if image is None else {"name": image.name, "path": _path(image)},
@@ -235,6 +235,10 @@ def _save(store: Store, document: Any, arrays: Any, notes: list[tuple[Path, dict
     store.save(document, arrays)
     for path, state in notes:  # labels on disk are whole without their session
         tell_state(path, state)
+
+
+def _everywhere(places: NDArray) -> NDArray[np.bool_]:
+    return np.ones(len(places), bool)
 
 
 def _savable(labels: Labels) -> bool:

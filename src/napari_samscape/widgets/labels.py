@@ -59,6 +59,11 @@ class FreeIds:
             )
         return free
 
+    def take(self, labels: Labels, last: int) -> None:
+        """Note that ids up to this one are in use, where they were written without a step of undo."""
+        if labels in self._highest:
+            self._highest[labels] = max(self._highest[labels], last)
+
     def _watch(self, labels: Labels) -> None:
         self._highest[labels] = _highest(labels)
         labels.events.paint.connect(self._on_paint)

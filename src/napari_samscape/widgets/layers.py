@@ -26,6 +26,9 @@ LARGE_SIDE = 4096
 ENOUGH_SIDE = 1024
 """A coarser level has to keep at least this many pixels along its longest side (SAM's input size)."""
 
+TIMES = ("t", "time")
+"""Labels of axes that are no length, whatever their units are."""
+
 
 @dataclass(frozen=True)
 class Plane:
@@ -75,10 +78,23 @@ class Plane:
         data[:, list(self.axes)] = points * np.asarray(self.factor) + self.offset
         return data
 
-    def holds(self, points: NDArray) -> NDArray[np.bool_]:
-        """Whether each of the data coordinates, shape (n, ndim), lies on this plane; shape (n,)."""
-        here = np.asarray(self.position)[self.others]
-        return (np.rint(points[:, self.others]) == here).all(axis=1)
+    def holds(self, points: NDArray, along: int | None = None) -> NDArray[np.bool_]:
+        """Whether each of the data coordinates, shape (n, ndim), lies on this plane; shape (n,).
+
+        With an axis ``along`` it may also lie on any of the planes that follow one another along that axis.
+        """
+        others = [axis for axis in self.others if axis != along]
+        here = np.asarray(self.position)[others]
+        return (np.rint(points[:, others]) == here).all(axis=1)
+
+    def cut(self, box: tuple[int, int, int, int]) -> Plane:
+        """The part of this picture in a box (y0, x0, y1, x1), half open, as a picture of its own.
+
+        It says where that lies; it is not there to be read.
+        """
+        y0, x0, y1, x1 = box
+        offset = [at * by + start for at, by, start in zip((y0, x0), self.factor, self.offset, strict=True)]
+        return replace(self, shape=(y1 - y0, x1 - x0), offset=(offset[0], offset[1]))
 
 
 @dataclass(frozen=True)
@@ -319,6 +335,23 @@ def placed_like_planes(layer: Image, planes: Sequence[Plane]) -> dict[str, Any]:
     return {**placed, "scale": layer.scale * scale, "translate": layer.translate + own[:-1, :-1] @ start}
 
 
-def unsqueezed(cut: NDArray, plane: Plane) -> NDArray:
-    """Give a cut of the plane, shape (y, x), the other axes of its layer, with one pixel along each."""
-    return np.expand_dims(cut, tuple(plane.others))
+def unsqueezed(cut: NDArray, plane: Plane, along: int | None = None) -> NDArray:
+    """Give a cut of the plane, shape (y, x), the other axes of its layer, with one pixel along each.
+
+    With an axis ``along`` it is a cut of several planes, shape (n, y, x), which follow one another there.
+    """
+    cut = cut if along is None else np.moveaxis(cut, 0, sum(axis < along for axis in plane.axes))
+    return np.expand_dims(cut, tuple(axis for axis in plane.others if axis != along))
+
+
+def thickness(layer: Image, plane: Plane, along: int) -> float:
+    """How thick planes are that follow one another along an axis, in sides of the plane's pixels.
+
+    1 where that axis is no length in a unit like that of the plane's own axes: of time, for instance.
+    """
+    unit, side_unit = layer.units[along], layer.units[plane.axes[0]]
+    if layer.axis_labels[along].lower() in TIMES or not unit.is_compatible_with(side_unit):
+        return 1.0
+    lengths = np.linalg.norm(world_matrix(layer)[:-1, :-1], axis=0)
+    side = lengths[plane.axes[0]] * plane.factor[0]
+    return float(lengths[along] / side * (1 * unit).to(side_unit).magnitude)

@@ -6,7 +6,7 @@ calls it and puts the rest back. What the user paints by hand is followed in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_samscape.widgets.features import INDEX, Table, chosen_rows, joined, put_rows, rows_of
 from napari_samscape.widgets.history import History, Step
-from napari_samscape.widgets.labels import SMALL, Found, areas, gains, renumber, write_object, write_part
+from napari_samscape.widgets.labels import SMALL, Found, areas, gains, renumber, write_objects, write_part
 from napari_samscape.widgets.layers import data_shape, same_plane
 from napari_samscape.widgets.records import Record, put_records, records
 
@@ -129,31 +129,47 @@ class Ledger:
     # --- edits ---
 
     def write(
-        self, found: Found, labels: Labels, dims: Any, *, over: bool, about: tuple[Table, Record | None]
+        self,
+        found: Sequence[Found],
+        labels: Labels,
+        dims: Any,
+        *,
+        over: bool,
+        about: tuple[Table, Record | None],
     ) -> int:
-        """Write an object under the id ``found.first``, with its row (without the area) and its record.
+        """Write an object, on one plane or more, with its row (without the area) and its record.
 
-        Where there is an object of this id, it is extended. Returns how many pixels were written.
+        All of its parts have its id as ``first``. Where there is an object of this id, it is extended.
+        Returns how many pixels were written.
         """
-        (table, record), value = about, found.first
+        (table, record), value = about, found[0].first
         if value in areas_known(labels):
-            table, record = _union(joined([rows_of(labels, [value]), table])), None
+            table, record = union(joined([rows_of(labels, [value]), table])), None
         with self._history.together("commit"), self._table(labels, [value]):
-            written = write_object(labels, value, found, dims, over=over)
+            written = _sum(write_objects(labels, found, dims, over=over))
             if written:
                 self._describe(labels, value, {**table, AREA: [written]}, record)
         return written
 
     def replace(
-        self, found: Found, labels: Labels, dims: Any, *, over: bool, about: tuple[Table, Record | None]
+        self,
+        found: Sequence[Found],
+        labels: Labels,
+        dims: Any,
+        *,
+        over: bool,
+        about: tuple[Table, Record | None],
     ) -> int:
-        """Write an object in place of the one that has its id, on its plane; otherwise like `write`."""
-        (table, record), value = about, found.first
-        target = same_plane(labels, found.image, found.plane, dims)
+        """Write an object in place of the one that has its id; otherwise like `write`.
+
+        One that is found on one plane replaces the other on that plane, one on several planes everywhere.
+        """
+        (table, record), value = about, found[0].first
+        target = same_plane(labels, found[0].image, found[0].plane, dims) if len(found) == 1 else None
         with self._history.together("edit"), self._table(labels, [value]):
             with labels.block_history():
                 renumber(labels, [value], 0, target)
-                written = write_object(labels, value, found, dims, over=over)
+                written = _sum(write_objects(labels, found, dims, over=over))
             if written:
                 self._describe(labels, value, {**table, AREA: [written]}, record)
         return written
@@ -173,7 +189,7 @@ class Ledger:
         with self._history.together("merge"), self._table(labels, ids):
             renumber(labels, others, first)
             area = rows_of(labels, [first])[AREA]
-            put_rows(labels, ids, {**_union(rows), INDEX: [first], AREA: area})
+            put_rows(labels, ids, {**union(rows), INDEX: [first], AREA: area})
             put_records(labels, ids, {})
         return first
 
@@ -264,6 +280,10 @@ def areas_known(labels: Labels) -> dict[int, Any]:
     return dict(zip(features[INDEX].tolist(), area, strict=True))
 
 
+def _sum(pixels: Iterable[NDArray[np.int64]]) -> int:
+    return sum(int(counts.sum()) for counts in pixels)
+
+
 def _entries(labels: Labels, ids: list[int]) -> tuple[Table, dict[int, Record]]:
     known = records(labels)
     return rows_of(labels, ids), {i: known[i] for i in ids if i in known}
@@ -277,7 +297,7 @@ def _added(table: Table, more: Table) -> Table:
     return joined([part for part in (table, more) if part.get(INDEX)])
 
 
-def _union(rows: Table) -> Table:
+def union(rows: Table) -> Table:
     """One row for several: what they have in common, the box round all, the prompts of all."""
     table: Table = {}
     for name, column in rows.items():

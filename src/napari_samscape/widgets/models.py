@@ -69,6 +69,7 @@ class ModelsWidget(Dock):
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setMinimumHeight(120)
+        table.setToolTip("The published models, how large they are (in MB), and whether they are here.")
         self.about.setWordWrap(True)
         self.about.setOpenExternalLinks(True)
         self.about.setAlignment(Qt.AlignmentFlag.AlignTop)

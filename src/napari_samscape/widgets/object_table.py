@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 COLUMNS = {
     INDEX: ("Id", "The object's number in the Labels layer, and its colour."),
-    AREA: ("Area", "In pixels of the Labels layer."),
-    IOU: ("IoU", "As the model predicts it, from 0 to 1; empty where no mask of the model stands."),
+    AREA: ("Area", "In pixels of the Labels layer, on all planes."),
+    IOU: ("IoU", "As the model predicts it, from 0 to 1, the lowest on any plane; empty without its mask."),
     COUNT: ("Prompts", "Points, boxes and outlines."),
     CLASS: ("Class", "A name of your own; a double click changes it, for all rows that are selected."),
 }
@@ -143,6 +143,7 @@ class ObjectTable(Widget):
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the keys work where the focus is: on the canvas
         self.view.setMinimumHeight(HEIGHT)
+        self.view.setToolTip("The objects of the Labels layer; a double click takes one up again.")
         self.view.verticalHeader().hide()
         self.view.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 4)
         self.view.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)

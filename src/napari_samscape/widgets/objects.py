@@ -54,7 +54,9 @@ class ObjectsDock(TaskDock):
     def build_target(self) -> None:
         """Make the chooser of the Labels layer, and what belongs to it."""
         self._ids = FreeIds()
-        self.labels = LayerChooser(self.viewer, writable, "New layer")
+        self.labels = LayerChooser(
+            self.viewer, writable, "New layer", "The Labels layer that the objects are written into."
+        )
         self.over = QCheckBox("Write over other objects")
         self.over.setToolTip(
             tip("Take pixels over from objects that are in the layer already; else they keep them.")
@@ -83,6 +85,8 @@ class ObjectsDock(TaskDock):
         labels = new_labels(image, f"{image.name} {self.name}")
         written = self._write_to(labels, task, answers, undoable=False)
         self._insert_above(image, labels)
+        if task.planes[0].window is not None:
+            self.labels.choose(labels)  # the next view's objects go there, too
         return written
 
     def _write_to(self, labels: Labels, task: Task, answers: Sequence[Answer], undoable: bool) -> Written:
@@ -98,6 +102,7 @@ class ObjectsDock(TaskDock):
             next_id += len(instances)
         over = self.over.isChecked()
         pixels = write_objects(labels, found, task.sight, over=over, undoable=undoable)
+        self._ids.take(labels, first + count - 1)
         rows = [
             [row for row in range(len(table["index"])) if self.keeps_hidden or (row < len(n) and n[row] > 0)]
             for table, n in zip(tables, pixels, strict=True)

@@ -8,6 +8,7 @@ from napari.layers import Image, Points, Shapes
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QVBoxLayout
 
+from napari_samscape.widgets.along import PropagateRow
 from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users, writable
 from napari_samscape.widgets.controls import (
     Fold,
@@ -20,6 +21,7 @@ from napari_samscape.widgets.controls import (
     one_at_a_time,
 )
 from napari_samscape.widgets.dock import Dock
+from napari_samscape.widgets.fields import tip
 from napari_samscape.widgets.object_table import ObjectTable
 from napari_samscape.widgets.thumbnails import thumbnails
 
@@ -38,6 +40,9 @@ KEYS: dict[str, tuple[str, str]] = {
     "Control-2": ("choose_second", ""),
     "Control-3": ("choose_third", ""),
     "N": ("commit", "commit the object"),
+    "Shift-G": ("propagate_both", "propagate both ways; stop"),
+    ",": ("propagate_down", "propagate to lower planes"),
+    ".": ("propagate_up", "propagate to higher planes"),
     "H": ("edit", "edit the selected object"),
     "J": ("next_uncertain", "next uncertain object"),
     "K": ("previous_uncertain", "the one before"),
@@ -59,16 +64,27 @@ class PromptPanel(Dock):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self._masks_shown: Any = None
-        self.image = LayerChooser(self.viewer, users(Image))
+        self.image = LayerChooser(self.viewer, users(Image), about="The image with the objects.")
         self.model = ModelChooser()
-        self.labels = LayerChooser(self.viewer, writable, "New layer")
-        self.points = LayerChooser(self.viewer, users(Points), "Made for you")
-        self.shapes = LayerChooser(self.viewer, users(Shapes), "Made for you")
+        self.labels = LayerChooser(
+            self.viewer, writable, "New layer", "The Labels layer that a commit writes the object into."
+        )
+        self.points = LayerChooser(
+            self.viewer, users(Points), "Made for you", "Points that are prompts: a layer of yours, or ours."
+        )
+        self.shapes = LayerChooser(
+            self.viewer, users(Shapes), "Made for you", "Shapes that are prompts: a layer of yours, or ours."
+        )
         self.tools, self.masks, self.status = ToolRow(), MaskRow(), StatusRow()
+        self.propagate = PropagateRow()
         self.objects, self.restore = ObjectTable(), RestoreRow()
         self.commit_button = QPushButton("Commit (N)")
         self.commit_button.setStyleSheet("font-weight: bold")
+        self.commit_button.setToolTip(tip("Write what is shown into the Labels layer, as one object."))
         self.clear_button = QPushButton("Clear prompts (U)")
+        self.clear_button.setToolTip(
+            tip("Remove the prompts on this plane; or, after Propagate, what was found on other planes.")
+        )
         self.extend = QCheckBox("Extend the selected object")
         self.extend.setToolTip("Commit to the label that is selected in the Labels layer, not to a new one.")
         self.over = QCheckBox("Write over other objects")
@@ -97,6 +113,7 @@ class PromptPanel(Dock):
         column.addWidget(self.status)
         column.addWidget(self.masks)
         column.addLayout(buttons)
+        column.addWidget(self.propagate)
         column.addWidget(self.preview)
         column.addWidget(self.extend)
         column.addWidget(self.over)
@@ -124,6 +141,17 @@ class PromptPanel(Dock):
             pictures = thumbnails(state.picture, state.masks.masks)
             self.masks.show_masks(pictures, list(state.masks.iou), state.chosen)
 
+    def render_propagation(self, text: str, busy: bool, progress: tuple[int, int], planes: int) -> None:
+        """Show how far an object has been followed, and on how many planes it was found."""
+        self.status.show_status(text, busy, *progress)
+        self.status.cancel.setText("Stop")
+        if self._masks_shown is not None:
+            self._masks_shown = None
+            self.masks.show_masks([], [], 0)
+        self.commit_button.setEnabled(planes > 0)
+        self.commit_button.setText(f"Accept {planes} plane{'s' * (planes != 1)} (N)")
+        self.clear_button.setText("Discard (U)")
+
     def show_target(self, editing: int | None = None) -> None:
         """Say on the button where the next commit goes."""
         labels = self.labels.layer
@@ -133,11 +161,14 @@ class PromptPanel(Dock):
         elif self.extend.isChecked() and labels is not None:
             text = f"Extend object {labels.selected_label} (N)"
         self.commit_button.setText(text)
+        self.clear_button.setText("Clear prompts (U)")
+        self.status.cancel.setText("Cancel")
 
 
 def _key_rows() -> list[tuple[str, str]]:
-    shown = {"Control-1": "Ctrl+1 2 3", "Control-Z": "Ctrl+Z", "Control-Shift-Z": "Ctrl+Shift+Z"}
-    rows = [(shown.get(key, key), text) for key, (_, text) in KEYS.items() if text]
+    shown = {"Control-1": "Ctrl+1 2 3"}
+    keys = {key: key.replace("Control", "Ctrl").replace("-", "+") for key in KEYS} | shown
+    rows = [(keys[key], text) for key, (_, text) in KEYS.items() if text]
     return [
         *rows,
         ("Shift+click", "background, whatever the tool"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_samscape.prediction.options import EdgeOptions, EverythingOptions
     from napari_samscape.prediction.phrase import Phrase
     from napari_samscape.prediction.types import Instance, Instances, Masks, Prompts
+    from napari_samscape.scaling.propagate import Found
     from napari_samscape.widgets.drawn import Rectangles
 
 HEARTBEAT = 0.1
@@ -96,6 +97,11 @@ class ProcessEngine:
     def glance(self, key: Hashable, prompts: Prompts, multimask: bool) -> Instance:
         """The best mask that `predict` would give without looking closer; of no area where there is none."""
         found: Instance = self._ask("glance", _silent, key, prompts, multimask)
+        return found
+
+    def follow(self, key: Hashable, prompts: Prompts, before: Found | None, progress: Progress) -> Found:
+        """The object of prompts in one plane of many; ``before`` is what was projected onto it, if any."""
+        found: Found = self._ask("follow", progress, key, prompts, before)
         return found
 
     def load(self, progress: Progress) -> None:

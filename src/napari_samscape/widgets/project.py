@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari.viewer
 from napari.layers import Image, Labels
-from napari.viewer import Viewer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout
 
@@ -37,7 +37,7 @@ class ProjectWidget(Dock):
     """Go through the pictures of an annotation project."""
 
     # napari recognises the viewer's parameter by just this annotation.
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
         self.project: Project | None = None
         self._shown: tuple[Entry, Image, Labels] | None = None

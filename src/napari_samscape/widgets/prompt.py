@@ -7,14 +7,12 @@ decides nothing else. Coordinates are the business of `layers` and `labels`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import napari.viewer
-from napari.layers import Image, Labels
-from napari.utils.notifications import show_info
 
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.canvas import Canvas
+from napari_samscape.widgets.commits import Commits
 from napari_samscape.widgets.controls import TOOLS
 from napari_samscape.widgets.cursor import Cursor
 from napari_samscape.widgets.desk import Desk
@@ -22,17 +20,15 @@ from napari_samscape.widgets.dock import tell
 from napari_samscape.widgets.drawings import end_drawing
 from napari_samscape.widgets.drawn import BACKGROUND, FOREGROUND, prompts_on
 from napari_samscape.widgets.engine import Engine
-from napari_samscape.widgets.features import Table, object_table
 from napari_samscape.widgets.gaze import Gaze
 from napari_samscape.widgets.history import History
 from napari_samscape.widgets.keeper import Keeper
-from napari_samscape.widgets.labels import Found, FreeIds, new_labels
-from napari_samscape.widgets.layers import Plane, plane_of
+from napari_samscape.widgets.layers import Plane
 from napari_samscape.widgets.ledger import Ledger
 from napari_samscape.widgets.panel import KEYS, PromptPanel
 from napari_samscape.widgets.process_engine import ProcessEngine
+from napari_samscape.widgets.propagation import Propagation
 from napari_samscape.widgets.recall import Recall
-from napari_samscape.widgets.records import Record, prompt_count, record_of
 from napari_samscape.widgets.session import Session, State
 from napari_samscape.widgets.settings import Settings
 
@@ -65,10 +61,11 @@ class PromptWidget(PromptPanel):
         self.look = self.gaze.look
         self.recall = Recall(self.viewer, self.canvas, self.session, self.history, self.look)
         self.desk, self.cursor = Desk(self), Cursor(self)
-        self._ids = FreeIds()
+        self.commits, self.propagation = Commits(self), Propagation(self)
         self._tool = FOREGROUND
         self._shown = State()
-        self._commit_when_answered = False
+        self.when_answered: Callable[[], None] | None = None
+        """What is to be done as soon as the prompts are answered."""
         self._look_soon = self._timer(SETTLED, self.look)
         self.ask_soon = self._timer(30, self.ask)
         self._layers_soon = self._timer(0, self._on_layers)
@@ -91,10 +88,10 @@ class PromptWidget(PromptPanel):
         self.shapes.chosen.connect(self._prepare)
         self.labels.chosen.connect(self._on_labels)
         self.extend.toggled.connect(self._target_change)
-        self.model.chosen.connect(lambda name: self.session.use(self._engines.take(self._make_engine(name))))
+        self.model.chosen.connect(self._on_model)
         self.tools.used.connect(self.use)
         self.masks.picked.connect(self.choose)
-        self.status.cancelled.connect(self.session.cancel)
+        self.status.cancelled.connect(self.cancel)
         self.commit_button.clicked.connect(self.commit)
         self.clear_button.clicked.connect(self.clear)
         self.session.changed.connect(self._show)
@@ -119,7 +116,12 @@ class PromptWidget(PromptPanel):
     def _prompts_change(self, *_: object) -> None:
         self.ask_soon.start()
 
+    def _on_model(self, name: str) -> None:
+        self.propagation.leave()
+        self.session.use(self._engines.take(self._make_engine(name)))
+
     def _pixels_change(self, *_: object) -> None:
+        self.propagation.leave(look=False)
         self.gaze.forget()
         self.recall.forget_turns()
         self._look_soon.start()
@@ -134,6 +136,7 @@ class PromptWidget(PromptPanel):
     def take_image(self) -> None:
         """Have prompt layers for the image that is chosen, and look at it."""
         self._image_soon.stop()
+        self.propagation.leave(look=False)
         image = self.image.layer
         if image is not None:
             self.gaze.forget()
@@ -164,10 +167,13 @@ class PromptWidget(PromptPanel):
         self._target_change()
 
     def _target_change(self, *_: object) -> None:
-        self.show_target(self._edited)
+        if self.propagation.on:
+            self.propagation.show()
+        else:
+            self.show_target(self.edited)
 
     @property
-    def _edited(self) -> int | None:
+    def edited(self) -> int | None:
         """Id of the object that is being edited, in the layer that is chosen."""
         labels, value = self.recall.editing or (None, None)
         return value if labels is not None and labels is self.labels.layer else None
@@ -182,8 +188,11 @@ class PromptWidget(PromptPanel):
     def ask(self) -> None:
         """Ask what the prompts on the plane say."""
         self.ask_soon.stop()
-        self._commit_when_answered = False
+        self.when_answered = None
         self.recall.note()
+        if self.propagation.on:
+            self.propagation.ask()
+            return
         image, plane = self.image.layer, self.plane
         if image is None or plane is None:
             return
@@ -254,9 +263,11 @@ class PromptWidget(PromptPanel):
         self.choose(2)
 
     def clear(self) -> None:
-        """Remove the prompts on the plane, and with them the masks."""
-        if self.image.layer is not None and self.plane is not None:
-            self.canvas.clear(self.image.layer, self.plane)
+        """Remove the prompts on the plane, and with them the masks; or else drop what was followed."""
+        if self.propagation.on:
+            self.propagation.discard()
+        elif self.image.layer is not None and self.plane is not None:
+            self.canvas.clear(self.image.layer, self.plane.holds)
             self.recall.editing = None
             self.ask()
 
@@ -293,81 +304,51 @@ class PromptWidget(PromptPanel):
         self.desk.step(-1)
 
     def commit(self) -> None:
-        """Write the chosen mask into the Labels layer; a mask that is still being made is waited for."""
+        """Write the chosen mask into the Labels layer; a mask that is still being made is waited for.
+
+        An object that was followed is written as it was found, on all planes.
+        """
         if self.ask_soon.isActive():
             self.ask()
-        if self.session.pending:
-            self._commit_when_answered = True
-            return
-        image, plane, mask = self.image.layer, self.plane, self.session.state.mask
-        if image is None or plane is None or mask is None:
-            show_info("There is nothing to commit yet: click on an object first.")
-            return
-        try:
-            if not plane_of(image, self.viewer.dims).lies_on(plane):
-                self.look()  # the slider has just been moved: the mask belongs elsewhere
-                return
-            self._write(image, plane, mask)
-        except InputError as problem:
-            tell(problem)
+        if self.propagation.on:
+            self.propagation.accept()
+        elif self.session.pending:
+            self.when_answered = self.commit
+        else:
+            self.commits.commit()
 
-    def _write(self, image: Image, plane: Plane, mask: Any) -> None:
-        labels = self.labels.layer or self._new_labels(image)
-        found = Found(mask, image, plane, self._target(labels))
-        write = self.ledger.write if self._edited is None else self.ledger.replace
-        over, written = self.over.isChecked(), 0
-        if mask.any():
-            with self.history.together("commit"):
-                written = write(found, labels, self.viewer.dims, over=over, about=self._about(found))
-                if written:
-                    self.clear()
-            if not written:
-                self.history.cancel()
-        if not written:
-            raise InputError(
-                "Nothing was written: the mask is empty, or all of it belongs to objects already "
-                f"(to replace those, tick '{self.over.text()}')."
-            )
-        labels.selected_label = found.first
+    def propagate_both(self) -> None:
+        """Follow the object along the axis that is chosen, both ways; stop it if that is being done."""
+        self.propagation.go(-1, 1)
 
-    def _about(self, found: Found) -> tuple[Table, Record | None]:
-        """What there is to say about an object that is committed: its row, and its prompts."""
-        from napari_samscape.prediction.instances import instance_from_mask
+    def propagate_down(self) -> None:
+        """Follow the object to lower planes; stop it if that is being done."""
+        self.propagation.go(-1)
 
-        item = instance_from_mask(found.mask, predicted_iou=self.session.state.iou)
-        table = object_table([item], found.image, found.plane, found.first)
-        answer, dims = self.session.answer, self.viewer.dims
-        turns = () if answer is None else answer[1]
-        record = record_of(found.image, found.plane, dims, self.canvas.layers, turns)
-        return {**table, "prompts": [prompt_count(record)]}, record
+    def propagate_up(self) -> None:
+        """Follow the object to higher planes; stop it if that is being done."""
+        self.propagation.go(1)
 
-    def _target(self, labels: Labels) -> int:
-        """Id that the next commit goes to."""
-        if self._edited is not None:
-            return self._edited
-        if not self.extend.isChecked():
-            return self._ids.next(labels)
-        if labels.selected_label == 0:
-            raise InputError(f"Select the object to extend: '{labels.name}' has the background selected.")
-        return int(labels.selected_label)
-
-    def _new_labels(self, image: Image) -> Labels:
-        labels = new_labels(image, f"{image.name} objects")
-        self._insert_above(image, labels)
-        self.labels.choose(labels)
-        return labels
+    def cancel(self) -> None:
+        """Stop the work under way; what was found on other planes stays to be accepted."""
+        if self.propagation.on:
+            self.propagation.stop()
+        else:
+            self.session.cancel()
 
     def _on_answer(self) -> None:
         self.recall.remember(self.plane)
-        if self._commit_when_answered:
-            self._commit_when_answered = False
-            self.commit()
+        act, self.when_answered = self.when_answered, None
+        if act is not None:
+            act()
 
     # --- showing, and the end ---
 
     def _show(self, state: State) -> None:
-        self.render_state(state)
         before, self._shown = self._shown, state
+        if self.propagation.on:
+            return
+        self.render_state(state)
         same = state.masks is before.masks and state.chosen == before.chosen
         if not same or state.preview is not before.preview:
             self.canvas.show(state.shown, self.image.layer, self.plane)

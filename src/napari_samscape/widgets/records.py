@@ -6,10 +6,11 @@ image's data coordinates), and in which turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_samscape.widgets.drawings import add_points
 from napari_samscape.widgets.drawn import foreground
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Points, Shapes
 
 Record = dict[str, Any]
+Holds = Callable[[NDArray], NDArray[np.bool_]]
+"""Which of data coordinates (n, ndim) of an image count; (n,)."""
 PROMPTS = "napari-samscape prompts"
 """Key in a Labels layer's metadata, of a dictionary from ids to records."""
 WINDOW = ("shape", "level", "step", "factor", "offset", "window")
@@ -32,16 +35,20 @@ def record_of(
     dims: Any,
     drawn_on: tuple[Points, Shapes],
     turns: Iterable[Turn],
-    everywhere: bool = False,
+    holds: Holds | None = None,
 ) -> Record:
-    """Record the prompts on a plane, or on all; the turns are those of the plane."""
+    """Record the prompts on a plane, or those whose places ``holds`` is true of.
+
+    The turns are those of the plane.
+    """
+    holds = holds or plane.holds
     points, shapes = drawn_on
     places = to_layer(points.data, points, image, dims)
-    here = plane.holds(places) | everywhere
+    here = holds(places)
     drawn = []
     for kind, vertices, width in zip(shapes.shape_type, shapes.data, shapes.edge_width, strict=True):
         corners = to_layer(vertices, shapes, image, dims)
-        if everywhere or plane.holds(corners).all():
+        if holds(corners).all():
             drawn.append({"type": str(kind), "vertices": corners.tolist(), "width": float(width)})
     return {
         "image": image.name,

@@ -95,6 +95,16 @@ class State:
         return math.nan if self.masks is None else float(self.masks.iou[self.chosen])
 
 
+@dataclass(frozen=True, eq=False)
+class Errand:
+    """Work of somebody else on the engine; otherwise as `worker.Jobs.start` takes it."""
+
+    work: Callable[[Engine, Any], Any]
+    done: Callable[[Any], None]
+    failed: Callable[[Exception | None], None]
+    reported: Callable[[int, int, str], None]
+
+
 class JobRunner(Protocol):
     """What a session needs of `worker.Jobs`."""
 
@@ -133,6 +143,7 @@ class Session:
         self._engine = engine
         self._view: View | None = None
         self._running: tuple[Engine, Hashable] | None = None
+        self._errand: Errand | None = None
         self._prompts: Prompts | None = None
         self._answer_to: Prompts | None = None
         self._turns: tuple[Turn, ...] = ()  # to the answer
@@ -226,6 +237,11 @@ class Session:
 
         self._jobs.start(lambda progress: _embed(engine, view, progress), ended, ended, lambda *_: None)
 
+    def send(self, errand: Errand | None) -> None:
+        """Do an errand as soon as what is under way has been stopped; None stops the one before."""
+        self._errand = errand
+        self._next()
+
     def choose(self, index: int) -> None:
         """Let the user's choice among the masks stand until the object is done."""
         masks = self.state.masks
@@ -249,7 +265,9 @@ class Session:
     def _next(self) -> None:
         """Start the work that leads from what is done to what is wanted, if nothing is under way."""
         view, engine, prompts = self._view, self._engine, self._prompts
-        if self._jobs.busy:
+        if self._errand is not None:
+            self._run(engine, self._errand)
+        elif self._jobs.busy:
             if view is None or self._running != (engine, view.key):
                 self._jobs.cancel()  # its end calls this function again
             if self._idle and view is not None and not engine.knows(view.key):
@@ -269,6 +287,22 @@ class Session:
             self._preview(engine, view, self._pointed)
         else:
             self._show(phase="ready", text=_ready_text(self.state.masks, view.text))
+
+    def _run(self, engine: Engine, errand: Errand) -> None:
+        running = (engine, errand)
+        if self._jobs.busy:
+            if self._running != running:
+                self._jobs.cancel()  # its end calls `_next`
+            return
+        self._running = running
+
+        def ended(tell: Callable[[Any], None], what: Any) -> None:
+            self._errand = None if self._errand is errand else self._errand
+            tell(what)
+            self._next()
+
+        done, failed = partial(ended, errand.done), partial(ended, errand.failed)
+        self._jobs.start(partial(errand.work, engine), done, failed, errand.reported)
 
     def _question(self, prompts: Prompts) -> Question:
         if self._replay:

@@ -23,9 +23,19 @@ from napari_samscape.widgets.controls import Scroll, StatusRow, column, form
 from napari_samscape.widgets.dock import NO_IMAGE, Dock, tell
 from napari_samscape.widgets.engine import Engine, Progress
 from napari_samscape.widgets.fields import OptionFields, tip
-from napari_samscape.widgets.layers import Plane, Sight, levels, plane_of, planes_like, read_plane
+from napari_samscape.widgets.layers import (
+    LARGE_SIDE,
+    Plane,
+    Sight,
+    data_shape,
+    levels,
+    plane_of,
+    planes_like,
+    read_plane,
+)
 from napari_samscape.widgets.process_engine import ProcessEngine
 from napari_samscape.widgets.settings import Settings
+from napari_samscape.widgets.windows import about, shown_plane
 
 Question = Callable[[NDArray, Progress], Any]
 """Asks the model about one plane's pixels; called off the GUI thread."""
@@ -33,7 +43,7 @@ Question = Callable[[NDArray, Progress], Any]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a run is about: planes of an image, as the viewer showed it when the run began."""
+    """What a run is about: planes of an image, or a window of each, as the viewer showed them at first."""
 
     image: Image
     planes: Sequence[Plane]
@@ -54,6 +64,8 @@ class TaskDock(Dock):
     ready_text = "Press Run."
     many_planes = True
     """Whether all planes of a stack can be done in one run."""
+    sees_views = True
+    """Whether what is seen of a large image can be done by itself."""
 
     # napari recognises the viewer's parameter by just this annotation.
     def __init__(self, viewer: napari.viewer.Viewer, engine: Callable[[str], Engine] = ProcessEngine) -> None:
@@ -62,21 +74,31 @@ class TaskDock(Dock):
         self._engine = self._engines.take(engine("nano"))
         self._task: Task | None = None
         self._why_cancelled = ""
-        self.image = LayerChooser(self.viewer, users(Image))
+        self.image = LayerChooser(self.viewer, users(Image), about="The image to work on.")
         self.model = ModelChooser()
         self.all_planes = QCheckBox("All planes")
         self.all_planes.setToolTip(
             tip("Every position of the sliders, one after the other, each by itself; else the plane shown.")
         )
+        self.view = QCheckBox("Current view")
+        self.view.setToolTip(
+            tip(
+                "Look at what the window shows of this large image, at the resolution that it shows: about "
+                "1024 x 1024 pixels. Else at a coarser copy of the whole plane."
+            )
+        )
+        self.view.setChecked(True)
         self.run_button = QPushButton("Run")
+        self.run_button.setToolTip(tip("Begin, with what is set above; it can be cancelled at any time."))
         self.run_button.setStyleSheet("font-weight: bold")
         self.run_button.setMinimumHeight(30)
         self.status = StatusRow()
-        for button in (self.all_planes, self.run_button):
+        for button in (self.all_planes, self.view, self.run_button):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._layers_soon = self._timer(0, self._on_layers)
         self._choices = QWidget()
-        self._choices.setLayout(column(*self.build()))
+        where, *rest = self.build()
+        self._choices.setLayout(column(where, self.view, *rest))
         self._lay_out()
         self.image.chosen.connect(self._on_image)
         self.model.chosen.connect(self._on_model)
@@ -84,6 +106,7 @@ class TaskDock(Dock):
         self.status.cancelled.connect(lambda: self.cancel())
         self.settings = Settings(self, type(self).__name__)
         self.settings.model(self.model)
+        self.settings.check("view", self.view)
         if isinstance(options := getattr(self, "options", None), OptionFields):
             self.settings.options(options)
         changes = ("inserted", "removed", "reordered", "renamed")
@@ -135,6 +158,8 @@ class TaskDock(Dock):
     def _on_image(self) -> None:
         image = self.image.layer
         self.all_planes.setVisible(self.many_planes and image is not None and image.ndim > 2)
+        large = image is not None and max(data_shape(image)) > LARGE_SIDE
+        self.view.setVisible(self.sees_views and large)
         if not self._jobs.busy:
             self._show(NO_IMAGE if image is None else self.ready_text)
 
@@ -186,6 +211,8 @@ class TaskDock(Dock):
             raise InputError(NO_IMAGE)
         sight = Sight.of(self.viewer.dims)
         plane = plane_of(image, sight)
+        if self.view.isChecked():
+            plane = shown_plane(image, self.viewer)
         every = self.many_planes and image.ndim > 2 and self.all_planes.isChecked()
         return Task(image, planes_like(image, plane) if every else [plane], sight)
 
@@ -199,7 +226,7 @@ class TaskDock(Dock):
             self._show("The image was removed, so nothing was made of it.")
             return
         try:
-            self._show(self.deliver(task, answers))
+            self._show(f"{self.deliver(task, answers)} {about(task.planes[0])}".rstrip())
         except InputError as problem:
             self._show(str(problem))
             tell(problem)

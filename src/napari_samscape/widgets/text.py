@@ -51,6 +51,7 @@ class ClipChooser(QWidget):
         )
         button = QToolButton()
         button.setText("…")
+        button.setToolTip(tip("Choose a folder."))
         button.clicked.connect(self._browse)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -85,6 +86,7 @@ class TextWidget(ObjectsDock):
         self.others = QLineEdit("; ".join(DISTRACTORS))
         self.others.setToolTip(tip("What else things in the picture may be, with semicolons between."))
         self.way = QComboBox()
+        self.way.setToolTip(tip("Who says what looks like the words."))
         for mode, label, about in WAYS:
             self.way.addItem(label, mode)
             self.way.setItemData(self.way.count() - 1, tip(about), 3)  # Qt's role of tooltips

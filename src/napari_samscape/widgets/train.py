@@ -37,13 +37,15 @@ Work = Callable[["Progress"], "Outcome"]
 class TrainWidget(TaskDock):
     """Teach a model what the Labels show."""
 
+    sees_views = False
     ready_text = "Run teaches the model what the labels show."
 
     def build(self) -> Sequence[QWidget | QLayout]:
         """Make the choosers of labels and method, and the place for the table."""
-        self.labels = LayerChooser(self.viewer, users(Labels))
-        self.labels.setToolTip(tip("Objects to learn from; 65535 marks what is to be ignored."))
+        about = "Objects to learn from; 65535 marks what is to be ignored."
+        self.labels = LayerChooser(self.viewer, users(Labels), about=about)
         self.method = QComboBox()
+        self.method.setToolTip(tip("Which of the model's weights change: the more, the longer it takes."))
         self.method.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         for number, (name, text, about) in enumerate(METHODS):
             self.method.addItem(text, name)
@@ -52,7 +54,9 @@ class TrainWidget(TaskDock):
         self.minutes.setRange(0.1, 600)
         self.minutes.setValue(2)
         self.minutes.setSuffix(" min")
-        self.minutes.setToolTip(tip("Time to learn, at most; it ends earlier when nothing more is gained."))
+        self.minutes.setToolTip(
+            tip("Time to learn, in minutes, at most; it ends earlier when nothing more is gained.")
+        )
         self.complete = QCheckBox("All objects are labelled")
         self.complete.setChecked(True)
         self.complete.setToolTip(tip("Then all else is background; uncheck it where some are missing."))
