@@ -7,7 +7,7 @@ napari = pytest.importorskip("napari")
 
 from napari.layers import Image  # noqa: E402
 
-from napari_samscape.widgets.labels import Found, new_labels, write_object  # noqa: E402
+from napari_samscape.widgets.labels import Found, new_labels, write_objects  # noqa: E402
 from napari_samscape.widgets.layers import plane_of  # noqa: E402
 from napari_samscape.widgets.windows import SIDE, shown_plane  # noqa: E402
 
@@ -31,7 +31,7 @@ def test_commit_on_a_huge_layer(benchmark, tmp_path, monkeypatch) -> None:
         number += 1
         viewer.scene.camera.center, viewer.scene.camera.zoom = (0, *rng.uniform(1000, HUGE - 1000, 2)), 1.0
         plane = shown_plane(image, viewer)
-        assert write_object(labels, number, Found(mask, image, plane), viewer.dims, over=False)
+        assert write_objects(labels, [Found(mask, image, plane, number)], viewer.dims, over=False)
 
     assert plane_of(image, viewer.dims, full_resolution=True).shape == (HUGE, HUGE)
     benchmark.pedantic(commit, rounds=40, warmup_rounds=5)

@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
 from napari_samscape.widgets.drawn import prompts_on
-from napari_samscape.widgets.labels import Found, FreeIds, carried, new_labels, write_object
+from napari_samscape.widgets.labels import Found, FreeIds, carried, new_labels, write_objects
 from napari_samscape.widgets.layers import (
     cut_matrix,
     levels,
@@ -271,7 +271,8 @@ OBJECT = np.array([[0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]], dtyp
 
 def write(labels, image, value=7, mask=OBJECT, over=False, **dims):
     view = shown(image, labels, **dims)
-    return write_object(labels, value, Found(mask, image, plane_of(image, view)), view, over=over)
+    (pixels,) = write_objects(labels, [Found(mask, image, plane_of(image, view), value)], view, over=over)
+    return int(pixels.sum())
 
 
 def test_an_object_is_written_and_taken_back_by_naparis_own_undo():
@@ -357,7 +358,7 @@ def test_layers_may_measure_in_different_units():
     plane = plane_of(image, dims)
     assert plane.position[0] == 2
     np.testing.assert_allclose(prompts_on(image, plane, dims, points, None).points, [[1, 3]])
-    write_object(labels, 7, Found(OBJECT, image, plane), dims, over=False)
+    write_objects(labels, [Found(OBJECT, image, plane, 7)], dims, over=False)
     np.testing.assert_array_equal(labels.data[2], OBJECT * 7)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -121,12 +121,6 @@ class Found:
     image: Image
     plane: Plane
     first: int = 1
-
-
-def write_object(labels: Labels, value: int, found: Found, dims: Any, *, over: bool) -> int:
-    """Write one object under an id, as `write_objects` does; return how many pixels were written."""
-    (pixels,) = write_objects(labels, [replace(found, first=value)], dims, over=over)
-    return int(pixels.sum())
 
 
 def write_objects(
