@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -101,15 +101,13 @@ def measure_row(
 def rows_of(
     ask: Callable[[Any], dict[str, Any]], asked: Sequence[Any], workers: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with their numbers, one after the other, or from several processes as they are done."""
+    """Rows with their numbers, made one after the other or by several processes, in the order asked."""
     if workers == 1:
         yield from enumerate(map(ask, asked))
         return
     single = {"initializer": torch.set_num_threads, "initargs": (1,)}
     with ProcessPoolExecutor(workers, get_context("spawn"), **single) as pool:
-        numbers = {pool.submit(ask, one): number for number, one in enumerate(asked)}
-        for done in as_completed(numbers):
-            yield numbers[done], done.result()
+        yield from enumerate(pool.map(ask, asked))
 
 
 def measure_prompts(options: argparse.Namespace, put: Put, model: ModelMethod) -> None:
