@@ -163,3 +163,10 @@ def test_arithmetic_is_counted_as_two_for_each_product_and_sum(
 
     one, two = torch.ones(100, 200), torch.ones(200, 50)
     assert roofline.gflop(lambda: one @ two) == pytest.approx(2 * 100 * 200 * 50 / 1e9)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rows_come_in_the_order_asked_for_from_one_process_or_several(
+    report: ModuleType, workers: int
+) -> None:
+    assert list(report.rows_of(len, ["four", "is", "one"], workers)) == [(0, 4), (1, 2), (2, 3)]
