@@ -8,7 +8,6 @@ on the way those are kept that answer best about objects that no step has seen.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -30,7 +29,7 @@ from napari_samscape.training.material import Material
 from napari_samscape.training.memory import remembered
 from napari_samscape.training.prompts import Batch
 from napari_samscape.training.synthetic import synthetic_picture
-from napari_samscape.training.train import descend, make_optimizers
+from napari_samscape.training.train import descend, make_optimizers, share_of_rate
 from napari_samscape.training.watch import validate
 
 Progress = Callable[[int, int, str], None]
@@ -242,7 +241,7 @@ def finetune(
         for batch in batches:
             done = _done(step, time.monotonic() - begun, settings)
             tell(round(1000 * done), 1000, _said(course))
-            learner.learn(batch, step, _share(done, step))
+            learner.learn(batch, step, share_of_rate(done, step, WARM_UP))
             step += 1
             over = _done(step, time.monotonic() - begun, settings) >= 1
             if checks and (over or step % every == 0):
@@ -304,11 +303,6 @@ def _done(step: int, seconds: float, settings: Settings) -> float:
     """Share of the run that is over, by steps or by time."""
     by_time = seconds / (60 * settings.minutes) if settings.minutes else 0.0
     return min(1.0, max(step / settings.steps, by_time))
-
-
-def _share(done: float, step: int) -> float:
-    """Share of the full rate: a warm-up, then a cosine."""
-    return min(1.0, (step + 1) / WARM_UP) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done)))
 
 
 def _said(course: Sequence[tuple[int, float]]) -> str:

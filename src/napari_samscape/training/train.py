@@ -257,11 +257,13 @@ def make_optimizers(weights: list[nn.Parameter], rate: float) -> tuple[torch.opt
     return tuple(made)
 
 
-def schedule(config: Config, step: int, seconds: float) -> float:
-    """Share of the full learning rate: a warm-up, then a cosine over the time given, down to a hundredth."""
-    done = min(1.0, seconds / (60 * config.minutes))
+def share_of_rate(done: float, step: int, warm_up: int = WARM_UP) -> float:
+    """Share of the full learning rate: a warm-up of so many steps, then a cosine down to a hundredth.
+
+    ``done`` is the share of the run that is over.
+    """
     cosine = 0.5 + 0.5 * math.cos(math.pi * done)
-    return min(1.0, (step + 1) / WARM_UP) * (0.01 + 0.99 * cosine)
+    return min(1.0, (step + 1) / warm_up) * (0.01 + 0.99 * cosine)
 
 
 def train(config: Config, report: Report = print, checkpoint_every: float = 180.0) -> Path:
@@ -338,7 +340,7 @@ def one_step(state: State, batch: Batch, config: Config, team: Team = ALONE) -> 
     """Learn from one batch, each of a team from its own: its loss and the mean IoU of first prompts."""
     rng = np.random.default_rng((config.seed, state.step, 1))
     rounds = config.rounds if rng.random() < config.corrected else 1
-    share = schedule(config, state.step, state.seconds)
+    share = share_of_rate(min(1.0, state.seconds / (60 * config.minutes)), state.step)
     loss, iou = descend(state.model, state.optimizers, batch, rounds, share, rng, team)
     keep = min(0.999, (state.step + 1) / (state.step + 10))
     with torch.no_grad():
