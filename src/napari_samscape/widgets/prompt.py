@@ -265,7 +265,7 @@ class PromptWidget(PromptPanel):
     def clear(self) -> None:
         """Remove the prompts on the plane, and with them the masks; or else drop what was followed."""
         if self.propagation.on:
-            self.propagation.discard()
+            self.propagation.leave()
         elif self.image.layer is not None and self.plane is not None:
             self.canvas.clear(self.image.layer, self.plane.holds)
             self.recall.editing = None

@@ -109,20 +109,22 @@ class Propagation:
                 tell(problem)
                 return
         self._ways |= set(ways)
-        self._run(self._prompts())
+        drawn = self._drawn()
+        self._run(self._prompts(drawn), drawn)
 
     def ask(self) -> None:
         """Take note of the prompts: where they are others now, the object is followed anew."""
         if self._stack is None:
             return
-        prompts = self._prompts()
+        drawn = self._drawn()
+        prompts = self._prompts(drawn)
         known = self._asked
         if prompts.keys() == known.keys() and all(same(prompts[i], known[i]) for i in prompts):
             return
         if not any(is_start(prompt) for prompt in prompts.values()):
             self.leave()  # there is nothing left of what was said
             return
-        self._run(prompts)
+        self._run(prompts, drawn)
 
     def stop(self) -> None:
         """Be content with what has been found by now."""
@@ -149,12 +151,8 @@ class Propagation:
         except InputError as problem:
             tell(problem)
 
-    def discard(self) -> None:
-        """Drop what was found; the prompts stay."""
-        self.leave()
-
     def leave(self, look: bool = True) -> None:
-        """Go back to single planes."""
+        """Go back to single planes: what was found is dropped, the prompts stay."""
         if self._stack is None:
             return
         self._forget()
@@ -191,7 +189,8 @@ class Propagation:
                 f"'{image.name}' is one plane: there is no volume or time series to follow an object through."
             )
         stack, sight = Stack(image, plane, axis, dock.gaze.key), Sight.of(dock.viewer.dims)
-        if not any(is_start(prompt) for prompt in self._drawn(stack, sight).values()):
+        drawn = self._drawn_on(stack, sight)
+        if not any(is_start(prompt) for prompt in drawn.values()):
             raise InputError("Say first what is to be followed: click on an object, or draw a box round it.")
         self._stack, self._sight, self._start = stack, sight, plane.position[axis]
         masks, answer = session.state.masks, session.answer
@@ -199,10 +198,15 @@ class Propagation:
             item = instance_from_mask(session.state.mask, predicted_iou=session.state.iou)
             view = masks.view or (0, 0, *plane.shape)
             self._answered = answer[0], Found(item, view, masks.logits[session.state.chosen])
-        self._bases = dict.fromkeys(self._drawn(stack, sight))
+        self._bases = dict.fromkeys(drawn)
         session.look_at(None, "")
 
-    def _drawn(self, stack: Stack, sight: Any) -> dict[int, Prompts]:
+    def _drawn(self) -> dict[int, Prompts]:
+        """The prompts that are drawn along the axis that the object is followed along."""
+        assert self._stack is not None
+        return self._drawn_on(self._stack, self._sight)
+
+    def _drawn_on(self, stack: Stack, sight: Any) -> dict[int, Prompts]:
         """The prompts that are drawn along the axis, by plane."""
         dock = self._dock
         drawn = dock.canvas.points, dock.canvas.shapes
@@ -220,10 +224,9 @@ class Propagation:
                 found[index] = prompts
         return found
 
-    def _prompts(self) -> dict[int, Prompts]:
+    def _prompts(self, drawn: dict[int, Prompts]) -> dict[int, Prompts]:
         """What is to be asked on each plane with prompts that say anything."""
-        assert self._stack is not None
-        drawn, found = self._drawn(self._stack, self._sight), self.found
+        found = self.found
         self._bases = {index: base for index, base in self._bases.items() if index in drawn}
         asked = {}
         for index, prompts in drawn.items():
@@ -244,7 +247,8 @@ class Propagation:
             return prompts
         return replace(prompts, mask=base.logits, mask_view=base.view)
 
-    def _run(self, prompts: dict[int, Prompts]) -> None:
+    def _run(self, prompts: dict[int, Prompts], drawn: dict[int, Prompts]) -> None:
+        """Follow the object that is asked for by prompts, which come from those that are drawn."""
         stack = self._stack
         assert stack is not None
         self._asked, self._accept_at_end = prompts, False
@@ -252,7 +256,7 @@ class Propagation:
         known = {}
         if self._answered is not None and self._start in prompts:
             before, answer = self._answered
-            if same(self._drawn(stack, self._sight)[self._start], before):
+            if same(drawn[self._start], before):
                 known[self._start] = answer
         request = Request(prompts, known, PropagateOptions(ways=tuple(sorted(self._ways))))
 
