@@ -11,8 +11,10 @@ from pathlib import Path
 from rich.progress import Progress
 
 from napari_samscape import load_model
-from napari_samscape.sample_files import SAMPLES, sample_path
+from napari_samscape.sample_files import sample_path
 from napari_samscape.scaling.batch import Job, Result, run
+
+PICTURES = ("nuclei", "tissue", "scene")
 
 
 def segment_samples(folder: Path) -> list[Result]:
@@ -21,7 +23,7 @@ def segment_samples(folder: Path) -> list[Result]:
     model = load_model("nano", device="auto")
     results = []
     with Progress(transient=True, disable=not sys.stdout.isatty()) as bar:
-        for name in SAMPLES:
+        for name in PICTURES:
             task = bar.add_task(name, total=None)
             job = Job(
                 image=str(sample_path(name)),
@@ -42,7 +44,7 @@ def segment_samples(folder: Path) -> list[Result]:
 def main() -> None:
     """Run the demo and say where the results are."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo_output")
-    for name, result in zip(SAMPLES, segment_samples(folder), strict=True):
+    for name, result in zip(PICTURES, segment_samples(folder), strict=True):
         print(f"{name}: {result.objects} objects in {result.seconds:.1f} s")
         print(f"  labels   {result.output}")
         print(f"  overlay  {result.overlay}")

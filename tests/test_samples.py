@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from napari_samscape.errors import InputError
+from napari_samscape.io import open_image
 from napari_samscape.sample_files import SAMPLES, sample_path
 
 
@@ -19,8 +20,12 @@ def test_a_sample_is_found_by_name_and_opens(name, shape):
         assert np.asarray(picture).shape == shape
 
 
+def test_the_volume_opens():
+    assert open_image(sample_path("embryo")).sizes == {"z": 51, "y": 120, "x": 122}
+
+
 def test_an_unknown_sample_is_refused_and_the_known_ones_are_named():
-    with pytest.raises(InputError, match=r"'cells'.*nuclei, tissue, scene"):
+    with pytest.raises(InputError, match=r"'cells'.*nuclei, tissue, scene, embryo"):
         sample_path("cells")
 
 

@@ -1,4 +1,4 @@
-"""Where the sample pictures are; a leaf, used by the widgets, the command line and the demo."""
+"""Where the samples are; a leaf, used by the widgets, the command line and the demo."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from pathlib import Path
 
 from napari_samscape.errors import InputError
 
-SAMPLES = {"nuclei": "nuclei.png", "tissue": "tissue.png", "scene": "scene.jpg"}
+SAMPLES = {"nuclei": "nuclei.png", "tissue": "tissue.png", "scene": "scene.jpg", "embryo": "embryo.tif"}
 
 
 def sample_path(name: str) -> Path:
-    """Path of a sample picture.
+    """Path of a sample.
 
     Parameters
     ----------
     name : str
-        One of ``SAMPLES``: "nuclei" (fluorescence, grey), "tissue" (stained, RGB), "scene" (a photograph).
+        One of ``SAMPLES``: "nuclei" (fluorescence, grey), "tissue" (stained, RGB), "scene" (a photograph),
+        "embryo" (nuclei in fluorescence, a volume).
 
     Returns
     -------
     Path
-        An existing PNG or JPEG file; its source and licence are in README.md next to it.
+        An existing PNG, JPEG or TIFF file; its source and licence are in README.md next to it.
 
     Raises
     ------
@@ -39,4 +40,4 @@ def sample_path(name: str) -> Path:
     for folder in (package / "sample_data", package.parents[1] / "sample_data"):
         if (folder / SAMPLES[name]).is_file():
             return folder / SAMPLES[name]
-    raise InputError(f"The sample picture {SAMPLES[name]} is missing from this installation ({package}).")
+    raise InputError(f"The sample {SAMPLES[name]} is missing from this installation ({package}).")

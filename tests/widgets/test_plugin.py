@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from fake_engine import FakeEngine
 
 from napari_samscape.widgets import boxes, edges, everything, prompt
-from napari_samscape.widgets.samples import nuclei, scene, tissue
+from napari_samscape.widgets.samples import embryo, nuclei, scene, tissue
 
 try:
     distribution("napari-samscape")
@@ -50,18 +50,24 @@ def test_plugins_samscape_opens_the_docks_with_a_run_button(viewer, name, kind):
 
 
 @pytest.mark.parametrize(
-    ("key", "shape"), [("nuclei", (520, 696)), ("tissue", (256, 320, 3)), ("scene", (427, 640, 3))]
+    ("key", "shape", "rgb"),
+    [
+        ("nuclei", (520, 696), False),
+        ("tissue", (256, 320, 3), True),
+        ("scene", (427, 640, 3), True),
+        ("embryo", (51, 120, 122), False),
+    ],
 )
-def test_file_open_sample_opens_the_pictures(viewer, key, shape):
+def test_file_open_sample_opens_the_pictures(viewer, key, shape, rgb):
     (layer,) = viewer.open_sample("napari-samscape", key)
-    assert layer.data.shape == shape and layer.rgb == (len(shape) == 3)
+    assert layer.data.shape == shape and layer.rgb == rgb
     assert layer.name == key.capitalize()
 
 
 def test_samples_are_layer_data():
-    for sample in (nuclei, tissue, scene):
+    for sample, dtype in ((nuclei, np.uint8), (tissue, np.uint8), (scene, np.uint8), (embryo, np.uint16)):
         ((data, options, kind),) = sample()
-        assert kind == "image" and data.dtype == np.uint8 and options["name"]
+        assert kind == "image" and data.dtype == dtype and options["name"]
 
 
 def test_docks_are_in_naparis_menus_for_layers_and_so_in_the_palette(viewer):

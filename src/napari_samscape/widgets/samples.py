@@ -1,4 +1,4 @@
-"""The pictures under File > Open Sample > Samscape."""
+"""What is under File > Open Sample > Samscape."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def tissue() -> list[LayerData]:
 def scene() -> list[LayerData]:
     """A photograph, RGB."""
     return _sample("scene")
+
+
+def embryo() -> list[LayerData]:
+    """Nuclei of a mouse embryo in fluorescence, a volume (z, y, x)."""
+    import numpy as np
+
+    from napari_samscape.io import open_image
+
+    image = open_image(sample_path("embryo"))
+    return [(np.asarray(image.data), {"name": "Embryo"}, "image")]
 
 
 def _sample(name: str) -> list[LayerData]:
