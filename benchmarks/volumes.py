@@ -1,6 +1,6 @@
 """Measure volumes: everything-mode linked through z, and objects propagated from one click.
 
-    python benchmarks/volumes.py [--model nano] [--limit 5] [--slices 8] [--data ../shared/data]
+    python benchmarks/volumes.py [--model nano] [--limit 5] [--slices 8] [--agreement 0.7] [--data DATA]
 
 Writes its section of REPORT.md. For each volume of which all objects are labelled slice by slice:
 
@@ -12,6 +12,7 @@ Writes its section of REPORT.md. For each volume of which all objects are labell
 - propagated: each object from one click, on the pixel farthest from its border in its middle slice. The mean
   3D IoU, beside the mean IoU of that click's own mask in its slice.
 
+``--agreement 0`` shows what `PropagateOptions.min_agreement` is good for.
 ``--limit 3 --slices 6`` is enough to see that it works.
 """
 
@@ -30,9 +31,9 @@ from sections import Report
 
 from napari_samscape import InputError, LinkOptions, Prompts, load_model, open_image, propagate, segment
 from napari_samscape.evaluation.metrics import count_matches, precision
-from napari_samscape.evaluation.protocols import interior_point
-from napari_samscape.prediction.instances import instance_from_mask, mask_iou
+from napari_samscape.prediction.instances import instance_from_mask, interior_point, mask_iou
 from napari_samscape.scaling.link import overlaps
+from napari_samscape.scaling.propagate import PropagateOptions
 from napari_samscape.scaling.stack import link_labels
 
 HERE = Path(__file__).resolve().parent
@@ -97,11 +98,12 @@ def measure_linked(model: Any, pixels: Volume, truth: Volume, say: Callable[[str
 
 
 def measure_propagated(
-    model: Any, pixels: Volume, truth: Volume, limit: int | None, say: Callable[[str], None]
+    model: Any, pixels: Volume, truth: Volume, options: argparse.Namespace, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Each object, or the first few, from one click in its middle slice."""
+    rule = PropagateOptions(min_agreement=options.agreement)
     ids = np.unique(truth)
-    ids = ids[ids > 0][:limit]
+    ids = ids[ids > 0][: options.limit]
     seen: dict[int, Any] = {}
     volume_iou, slice_iou = [], []
     start = time.perf_counter()
@@ -113,7 +115,7 @@ def measure_propagated(
         item = instance_from_mask(mask[middle])
         found = np.zeros_like(mask)
         click = Prompts(points=[interior_point(item)])
-        for step in propagate(pixels, {middle: click}, model=model, seen=seen):
+        for step in propagate(pixels, {middle: click}, model=model, options=rule, seen=seen):
             y0, x0, y1, x1 = step.item.box
             found[step.index, y0:y1, x0:x1] |= step.item.mask
             if step.index == middle:
@@ -137,7 +139,7 @@ def measure(name: str, model: Any, options: argparse.Namespace) -> dict[str, Any
 
     row = {"volume": Path(name).name, "shape": " x ".join(map(str, truth.shape))}
     row |= measure_linked(model, pixels, truth, say)
-    row |= measure_propagated(model, pixels, truth, options.limit, say)
+    row |= measure_propagated(model, pixels, truth, options, say)
     return row
 
 
@@ -162,6 +164,7 @@ def main() -> None:
     parser.add_argument("--volumes", nargs="+", default=list(VOLUMES), choices=VOLUMES, metavar="NAME")
     parser.add_argument("--limit", type=int, default=None, help="objects to propagate, of each volume")
     parser.add_argument("--slices", type=int, default=None, help="middle slices to measure, of each volume")
+    parser.add_argument("--agreement", type=float, default=PropagateOptions.min_agreement)
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     options = parser.parse_args()

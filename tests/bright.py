@@ -59,7 +59,7 @@ def predict(model, embedding, prompts, *, multimask=True) -> Masks:
     return Masks(masks, iou, np.zeros((len(masks), 4, 4), np.float32))
 
 
-def ask(views, prompts, *, multimask=None, look=True) -> list[Answer]:
+def ask(views, prompts, *, multimask=None, look=True, place=None) -> list[Answer]:
     answers = []
     for prompt in prompts:
         click = len(prompt.points) == 1 and prompt.box is None and prompt.mask is None

@@ -91,7 +91,7 @@ def test_the_mask_of_a_slice_and_its_box_are_the_next_prompt(monkeypatch: pytest
 
     monkeypatch.setattr("napari_samscape.prediction.predict.predict", predict)
     followed(rod(0, 1, slices=2), {0: CLICK})
-    (first, several), (second, one) = asked
+    (first, several), (second, one), _ = asked
     assert (several, one) == (True, False)
     assert first.points.tolist() == [[10, 20]]
     assert second.box.tolist() == [8, 18, 12, 22]
@@ -128,6 +128,27 @@ def test_an_object_ends_where_it_is_another_shape() -> None:
     last = followed(volume, {4: CLICK})[4]
     assert (last.index, last.stopped) == (6, "overlap 0.17 with slice 5 is below 0.5")
     assert len(followed(volume, {4: CLICK}, options=PropagateOptions(min_overlap=0.1))) == 9
+
+
+def test_an_object_ends_where_a_click_in_its_middle_finds_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def predict(model: Any, embedding: Any, prompts: Prompts, *, multimask: bool = True) -> Masks:
+        if not multimask:  # whatever is projected is found again, be it there or not
+            embedding = bright.embed(model, rod(0, 0, slices=1)[0].astype(np.uint8)[..., None] * 2)
+        return bright.predict(model, embedding, prompts, multimask=multimask)
+
+    monkeypatch.setattr("napari_samscape.prediction.predict.predict", predict)
+    volume = rod(2, 6)
+    volume[7:, 9:13, 18:23] = 100  # smaller by a row
+    volume[8:, 11:13, 18:23] = 0
+    steps = {step.index: step for step in followed(volume, {4: CLICK})}
+    assert sorted(index for index, step in steps.items() if step.stopped is None) == [2, 3, 4, 5, 6, 7]
+    assert steps[1].stopped == "a click finds something else (IoU 0.01, below 0.7)"
+    assert steps[7].found is not None and steps[7].found.agreement == pytest.approx(0.8)
+    assert steps[8].stopped == "a click finds something else (IoU 0.40, below 0.7)"
+    options = PropagateOptions(min_agreement=0)
+    assert len(followed(volume, {4: CLICK}, options=options)) == 9
 
 
 @pytest.mark.parametrize(("thickness", "least"), [(0.2, 0.5), (1, 0.5), (2, 0.25), (3, 0.125), (10, 0.1)])
@@ -197,15 +218,15 @@ def test_a_slice_with_prompts_starts_from_them() -> None:
 
 def test_a_background_point_alone_corrects_what_is_projected() -> None:
     volume = rod(0, 8)
-    volume[:, 8:13, 18:27] = 100
+    volume[:, 8:13, 18:26] = 100
     volume[5:, 8:13, 23] = 0  # from here on there are two, both within reach of the projected box
     plain = {step.index: step.item.box for step in followed(volume, {4: CLICK})}
     away = Prompts(points=[(10, 25)], labels=[0])
     corrected = {step.index: step for step in followed(volume, {4: CLICK, 5: away})}
-    assert plain[5] == (8, 18, 13, 27)
+    assert plain[5] == (8, 18, 13, 26)
     assert corrected[5].item.box == corrected[8].item.box == (8, 18, 13, 23)
     assert corrected[5].start == 4
-    assert corrected[3].item.box == (8, 18, 13, 27)
+    assert corrected[3].item.box == (8, 18, 13, 26)
 
 
 def test_nothing_under_the_prompts_is_said_and_nothing_follows() -> None:

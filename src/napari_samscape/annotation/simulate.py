@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from napari_samscape.annotation.loop import next_picture, train
 from napari_samscape.annotation.project import Accepted, Project
 from napari_samscape.evaluation.metrics import iou_matrix
-from napari_samscape.evaluation.protocols import interior_point, next_click
+from napari_samscape.evaluation.protocols import next_click
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.weights import load_model
 from napari_samscape.prediction.ask import Answer, ask, go_on
-from napari_samscape.prediction.instances import mask_iou
+from napari_samscape.prediction.instances import interior_point, mask_iou
 from napari_samscape.prediction.types import Instance, Prompts
 from napari_samscape.prediction.views import Views
 from napari_samscape.training.finetune import Settings

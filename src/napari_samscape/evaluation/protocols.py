@@ -26,7 +26,13 @@ from napari_samscape.evaluation.metrics import (
     mostly_inside,
 )
 from napari_samscape.prediction.ask import Answer
-from napari_samscape.prediction.instances import instances_from_labels, labels_from_instances, mask_iou
+from napari_samscape.prediction.instances import (
+    deepest,
+    instances_from_labels,
+    interior_point,
+    labels_from_instances,
+    mask_iou,
+)
 from napari_samscape.prediction.types import BoolArray, Instance, Prompts
 
 CLICKS = (1, 2, 3, 5, 9)  # after how many the mask is judged
@@ -158,12 +164,6 @@ def draw_edges(method: EdgeMethod, sample: Sample, levels: Sequence[float] | Flo
     return Record(seconds, {"counts": counts, "humans": np.array([len(sample.boundaries)])})
 
 
-def interior_point(item: Instance) -> tuple[float, float]:
-    """(y, x) of the pixel farthest from everything outside the object, the picture's edge included."""
-    y, x = _deepest(item.mask)
-    return float(y + item.box[0]), float(x + item.box[1])
-
-
 def next_click(true: Instance, found: Instance) -> tuple[tuple[float, float], int] | None:
     """Where a user would click next: in the middle of the largest error.
 
@@ -191,7 +191,7 @@ def next_click(true: Instance, found: Instance) -> tuple[tuple[float, float], in
             best = int(areas.max()), regions == areas.argmax() + 1, label
     if best is None:
         return None
-    y, x = _deepest(best[1])
+    y, x = deepest(best[1])
     return (float(y + y0), float(x + x0)), best[2]
 
 
@@ -207,12 +207,6 @@ def jittered_box(box: FloatArray, shape: tuple[int, int], rng: np.random.Generat
     sides = np.tile(box[2:] - box[:2], 2)
     moved = box + rng.uniform(-JITTER, JITTER, 4) * sides
     return np.clip(moved, -0.5, np.tile(shape, 2) - 0.5)
-
-
-def _deepest(mask: BoolArray) -> tuple[int, int]:
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))
-    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    return int(y) - 1, int(x) - 1
 
 
 def _in_window(item: Instance, window: tuple[int, int, int, int]) -> BoolArray:

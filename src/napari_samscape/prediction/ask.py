@@ -83,7 +83,12 @@ class _Candidates(Sequence[Instance]):
 
 
 def ask(
-    views: Views, prompts: Sequence[Prompts], *, multimask: bool | None = None, look: bool = True
+    views: Views,
+    prompts: Sequence[Prompts],
+    *,
+    multimask: bool | None = None,
+    look: bool = True,
+    place: Box | None = None,
 ) -> list[Answer]:
     """Answer one prompt for each of many objects.
 
@@ -99,6 +104,8 @@ def ask(
         whole (SAM paper, section 3).
     look : bool
         Whether new views may be embedded; without, only those are used that have been, and the whole picture.
+    place : tuple of int, optional
+        The box (y0, x0, y1, x1) of the view to answer in; chosen for each prompt where left out.
 
     Returns
     -------
@@ -117,6 +124,8 @@ def ask(
         return place if look or place in views else views.whole
 
     prompts = [_with_box_of_mask(_without_mask_elsewhere(prompt)) for prompt in prompts]
+    if place is not None:
+        return _answers(views, prompts, [place] * len(prompts), multimask)
     places = [usable(_place(views, prompt)) for prompt in prompts]
     answers = _answers(views, prompts, places, multimask)
     again = []

@@ -258,6 +258,19 @@ def instance_from_mask(
     )
 
 
+def deepest(mask: BoolArray) -> tuple[int, int]:
+    """(y, x) of the pixel farthest from all that is not in the mask, its edge included."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return int(y) - 1, int(x) - 1
+
+
+def interior_point(item: Instance) -> tuple[float, float]:
+    """(y, x) of the pixel farthest from everything outside the object, the picture's edge included."""
+    y, x = deepest(item.mask)
+    return float(y + item.box[0]), float(x + item.box[1])
+
+
 def labels_from_instances(instances: Instances) -> NDArray[np.int32]:
     """Paint instances into a label image.
 

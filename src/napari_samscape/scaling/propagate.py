@@ -5,8 +5,10 @@ slice with prompts of its own starts from these, and from each start the object 
 slice on every side at a time, until it ends or meets what is done already. So slices between two starts go to
 the nearer one, unless that one lost the object on the way.
 
-An object ends where the model is too unsure of it, or where it has too little in common with itself in the
-slice before. Background points alone are no start: they correct the mask that is projected onto their slice.
+An object ends where the model is too unsure of it, where it has too little in common with itself in the
+slice before, or where a click in its middle finds nothing like it: told where and what to look for, a model
+finds it long after it has ended. Background points alone are no start: they correct the mask that is
+projected onto their slice.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class PropagateOptions:
         It ends where the IoU with its mask in the slice before is lower. That is for slices as thick as
         pixels are wide; of slices k times as thick, the k-th power is enough, as shapes change more from one
         to the next, but never less than 0.1.
+    min_agreement : float
+        It ends where none of the masks of a click in its middle has so high an IoU with it.
     ways : tuple of int
         1 for towards higher slices, -1 for towards lower ones; both by default.
 
@@ -57,10 +61,15 @@ class PropagateOptions:
 
     min_iou: float = 0.5
     min_overlap: float = 0.5
+    min_agreement: float = 0.7
     ways: tuple[int, ...] = (-1, 1)
 
     def __post_init__(self) -> None:
-        for value, name in ((self.min_iou, "predicted IoU"), (self.min_overlap, "overlap")):
+        for name, value in {
+            "predicted IoU": self.min_iou,
+            "overlap": self.min_overlap,
+            "agreement": self.min_agreement,
+        }.items():
             if not 0 <= value <= 1:
                 raise InputError(f"The least {name} must be between 0 and 1, not {value}.")
         if not self.ways or not set(self.ways) <= {-1, 1}:
@@ -83,11 +92,14 @@ class Found:
         The box (y0, x0, y1, x1) of the part of the slice that was looked at for it.
     logits : ndarray of float32, shape (h, w)
         Its mask at low resolution, in the view.
+    agreement : float
+        The highest IoU with it that the masks of a click in its middle have; 1 where it was not projected.
     """
 
     item: Instance
     view: Box
     logits: NDArray[np.float32]
+    agreement: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -337,6 +349,8 @@ def _judged(
         stopped = f"predicted IoU {found.item.predicted_iou:.2f} is below {options.min_iou:g}"
     elif overlap < least:
         stopped = f"overlap {overlap:.2f} with slice {front.index} is below {least:.2g}"
+    elif found.agreement < options.min_agreement:
+        stopped = f"a click finds something else (IoU {found.agreement:.2f}, below {options.min_agreement:g})"
     if stopped:
         return SliceMask(index, NOTHING, front.start, overlap, stopped)
     return SliceMask(index, found.item, front.start, overlap, found=found)
@@ -345,12 +359,18 @@ def _judged(
 def answer(views: Views, wanted: Prompts, before: Found | None = None) -> Found:
     """Ask in one slice that the model may look at; ``before`` is what was projected onto it."""
     from napari_samscape.prediction.ask import ask, extent_of
+    from napari_samscape.prediction.instances import interior_point, mask_iou
 
     if before is not None and before.view == views.choose(extent_of(wanted)):
         # Finer than the mask that was made of them.
         wanted = replace(wanted, mask=before.logits, mask_view=before.view)
     answered = ask(views, [wanted])[0]
-    return Found(answered.best, answered.view, answered.best_logits)
+    found = Found(answered.best, answered.view, answered.best_logits)
+    if before is None or found.item.area == 0:
+        return found
+    click = Prompts(points=[interior_point(found.item)])
+    others = ask(views, [click], place=found.view)[0].masks
+    return replace(found, agreement=max(mask_iou(found.item, other) for other in others))
 
 
 def _projected(item: Instance, corrections: Prompts | None, shape: tuple[int, int]) -> Prompts:
