@@ -20,6 +20,8 @@ STRIP, STRIP_HEIGHT, GAP = ("1_hover", "2_masks", "4_everything"), 360, 8
 """The README's pictures in a row: which, how high, and how far apart, in pixels."""
 NUCLEI = [(119, 384), (149, 449), (320, 543), (365, 573), (280, 129), (378, 218), (203, 340), (24, 426)]
 NEXT = (199, 276)
+NUCLEUS = (15, 93, 64)
+"""(z, y, x) in the volume."""
 
 
 def main() -> None:
@@ -106,7 +108,31 @@ class Walk:
         dock = self.dock("Models")
         dock.table.selectRow(1)
         self.shot("6_models")
+        self.follow()
         viewer.close()
+
+    def follow(self) -> None:
+        """An object through a volume."""
+        from qtpy.QtCore import Qt
+        from qtpy.QtTest import QTest
+
+        viewer = self.viewer
+        viewer.layers.clear()
+        (layer,) = viewer.open_sample("napari-samscape", "embryo")
+        layer.contrast_limits = 100, 700
+        dock = self.dock("Prompt")
+        viewer.dims.set_current_step(0, NUCLEUS[0])
+        viewer.reset_view()
+        self.wait(lambda: dock.session.state.phase == "ready")
+        self.click(NUCLEUS[1:])
+        self.wait(lambda: dock.session.state.phase == "ready" and dock.session.state.masks is not None)
+        QTest.keyClick(self.canvas.native, Qt.Key.Key_G, Qt.KeyboardModifier.ShiftModifier)
+        self.wait(lambda: dock.propagation.on and not dock.propagation.busy)
+        self.shot("7_propagate")
+        QTest.keyClick(self.canvas.native, Qt.Key.Key_N)
+        viewer.dims.ndisplay = 3
+        getattr(viewer, "scene", viewer).camera.angles = (10, -25, 20)
+        self.shot("8_volume")
 
     def fill(self, dock) -> None:
         """Show a list of batches as it may look after a while."""

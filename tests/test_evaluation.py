@@ -21,7 +21,6 @@ from napari_samscape.evaluation.protocols import jittered_box, next_click, promp
 from napari_samscape.evaluation.report import calibration_svg, markdown
 from napari_samscape.evaluation.run import evaluate
 from napari_samscape.model.sam import build_nano
-from napari_samscape.model.weights import save_model
 from napari_samscape.prediction.ask import Answer
 from napari_samscape.prediction.instances import instance_from_mask, instances_from_labels, interior_point
 from napari_samscape.prediction.types import NOTHING, Instance, Instances, Prompts
@@ -267,11 +266,9 @@ class TestReport:
 
 
 @pytest.mark.parametrize("protocol", ["point", "box", "everything"])
-def test_the_command_prints_one_json_object(folder: Path, tmp_path: Path, protocol: str) -> None:
-    weights = tmp_path / "w.safetensors"
-    save_model(build_nano().eval(), weights)
-    command = ["evaluate", str(folder), "--model", str(weights), "--protocol", protocol, "--clicks", "2"]
-    done = CliRunner().invoke(app, [*command, "--json"])
+def test_the_command_prints_one_json_object(folder: Path, protocol: str) -> None:
+    command = ["evaluate", str(folder), "--model", "nano", "--protocol", protocol, "--clicks", "2", "--json"]
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     figures = json.loads(done.stdout)
     assert figures["protocol"] == protocol and figures["n"] == 2 and figures["peak_mb"] > 0
