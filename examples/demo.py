@@ -11,10 +11,8 @@ from pathlib import Path
 from rich.progress import Progress
 
 from napari_samscape import load_model
-from napari_samscape.sample_files import sample_path
+from napari_samscape.sample_files import PICTURES, sample_path
 from napari_samscape.scaling.batch import Job, Result, run
-
-PICTURES = ("nuclei", "tissue", "scene")
 
 
 def segment_samples(folder: Path) -> list[Result]:

@@ -27,7 +27,7 @@ from napari_samscape.model.sam import Sam, build_nano
 from napari_samscape.model.weights import load_model, save_model
 from napari_samscape.prediction.instances import instance_from_mask
 from napari_samscape.prediction.types import Instances
-from napari_samscape.sample_files import SAMPLES
+from napari_samscape.sample_files import PICTURES
 from napari_samscape.training import memory
 from napari_samscape.training.finetune import CLICK, Learner, Settings, finetune
 from napari_samscape.training.lesson import Manner, batch_of_views, keep_views
@@ -206,7 +206,7 @@ class TestMemory:
 
         monkeypatch.setattr(memory, "everything", found)
         pictures = memory.remembered(nano)
-        assert [picture.name for picture in pictures] == list(SAMPLES)
+        assert [picture.name for picture in pictures] == list(PICTURES)
         assert all(picture.boxes.tolist() == [[1, 5, 5, 14, 14]] for picture in pictures)
         assert not any(picture.complete for picture in pictures)  # what it did not find may be something
 

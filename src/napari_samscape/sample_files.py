@@ -6,7 +6,8 @@ from pathlib import Path
 
 from napari_samscape.errors import InputError
 
-SAMPLES = {"nuclei": "nuclei.png", "tissue": "tissue.png", "scene": "scene.jpg", "embryo": "embryo.tif"}
+PICTURES = {"nuclei": "nuclei.png", "tissue": "tissue.png", "scene": "scene.jpg"}
+SAMPLES = PICTURES | {"embryo": "embryo.tif"}
 
 
 def sample_path(name: str) -> Path:

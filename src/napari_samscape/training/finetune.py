@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from napari_samscape.errors import InputError
 from napari_samscape.model.nano import NanoEncoder
 from napari_samscape.model.sam import Sam
-from napari_samscape.sample_files import SAMPLES
+from napari_samscape.sample_files import PICTURES
 from napari_samscape.training.batches import made_ahead
 from napari_samscape.training.data import Picture
 from napari_samscape.training.lesson import Manner, batch_of_crops, batch_of_views, keep_views
@@ -261,7 +261,7 @@ def _lessons(learner: Learner, pictures: Sequence[Picture], tell: Progress) -> M
     settings, model = learner.settings, learner.child
     rng = np.random.default_rng(settings.seed)
     scenes = [synthetic_picture(FIRST_SCENE + i) for i in range(settings.scenes if settings.rehearsal else 0)]
-    if settings.rehearsal and settings.scenes >= len(SAMPLES):
+    if settings.rehearsal and settings.scenes >= len(PICTURES):
         answers = remembered(model)
         scenes += answers * (settings.scenes // max(1, len(answers)))  # as often as made-up ones
     if settings.method == "decoder":

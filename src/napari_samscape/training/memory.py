@@ -12,7 +12,7 @@ from napari_samscape.prediction.automatic import default_options, everything
 from napari_samscape.prediction.instances import labels_from_instances
 from napari_samscape.prediction.options import changed
 from napari_samscape.prediction.types import Instances
-from napari_samscape.sample_files import SAMPLES, sample_path
+from napari_samscape.sample_files import PICTURES, sample_path
 from napari_samscape.training.data import Picture, make_picture
 
 SURE = 0.75  # predicted IoU of an answer that is worth keeping
@@ -25,7 +25,7 @@ def remembered(parent: Sam) -> list[Picture]:
     changes = {} if has_dense else {"points_per_side": POINTS}
     options = changed(default_options(has_dense), changes)
     pictures = []
-    for name in SAMPLES:
+    for name in PICTURES:
         pixels = open_image(sample_path(name)).plane()
         found = everything(parent, pixels, options)
         sure = Instances(tuple(item for item in found if item.predicted_iou >= SURE), found.shape)
