@@ -135,12 +135,16 @@ def test_whether_a_model_has_a_dense_head_is_known_or_seen_when_it_is_loaded(che
 
 
 def test_only_the_pictures_used_last_are_remembered(checkpoint):
-    engine = LocalEngine(checkpoint, remember=2)
+    engine = LocalEngine(checkpoint)
     engine.embed("a", PIXELS, silent)
+    engine._remember = 2 * engine._seen["a"][0].nbytes
     engine.embed("b", PIXELS, silent)
     engine.predict("a", Prompts(points=[(1, 1)]), multimask=True)
     engine.embed("c", PIXELS, silent)
     assert [engine.knows(key) for key in "abc"] == [True, False, True]
+    engine._remember = 0
+    engine.embed("d", PIXELS, silent)
+    assert [engine.knows(key) for key in "abcd"] == [False, False, False, True]
 
 
 def test_large_pictures_are_kept_small_for_display(checkpoint):

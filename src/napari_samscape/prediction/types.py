@@ -172,6 +172,12 @@ class Embedding:
     skips: tuple[Tensor, ...] = ()
     dense: Tensor | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        dense = () if self.dense is None else (self.dense,)
+        return sum(part.nbytes for part in (self.features, *self.skips, *dense))
+
 
 @dataclass(frozen=True, eq=False)
 class Masks:

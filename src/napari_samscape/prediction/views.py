@@ -135,6 +135,11 @@ class Views:
         """Whether a part has been looked at already."""
         return box in self._seen
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the picture takes, with all embeddings that are held."""
+        return self._rgb.nbytes + sum(embedding.nbytes for embedding in self._seen.values())
+
     def _window(self, middle: NDArray[np.float64], side: int) -> Box:
         """The window of this side in whose middle a place lies most nearly; they overlap by half."""
         starts = []

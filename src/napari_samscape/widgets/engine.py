@@ -30,6 +30,9 @@ Progress = Callable[[int, int, str], None]
 VIEWS = 8
 """How many embeddings of one picture are kept, of the whole and of what was looked at closer."""
 
+REMEMBERED = 2**29
+"""So many bytes of pictures and embeddings are kept: eighty views by nano, 120 by SAM's own models."""
+
 PICTURE_SIDE = 1024
 """Longest side, in pixels, of the pictures that are kept to be shown next to the masks."""
 
@@ -86,10 +89,10 @@ class LocalEngine:
     model : str
         What ``load_model`` takes: a known name or a path.
     remember : int
-        How many pictures' embeddings are kept, the most recently used ones.
+        Bytes of pictures and embeddings that are kept, of the pictures used last; the last one always is.
     """
 
-    def __init__(self, model: str = "nano", remember: int = 8) -> None:
+    def __init__(self, model: str = "nano", remember: int = REMEMBERED) -> None:
         self.model = model
         self._remember = remember
         self._loaded: Any = None
@@ -111,7 +114,7 @@ class LocalEngine:
             views.view(views.whole)
         step = -(-max(rgb.shape) // PICTURE_SIDE)
         self._seen[key] = views, rgb[::step, ::step].copy()
-        while len(self._seen) > self._remember:
+        while len(self._seen) > 1 and sum(seen.nbytes for seen, _ in self._seen.values()) > self._remember:
             self._seen.popitem(last=False)
 
     def predict(self, key: Hashable, prompts: Prompts, multimask: bool) -> Masks:
