@@ -90,6 +90,21 @@ def test_a_crop_is_asked_by_what_clip_sees_of_its_objects_and_small_ones_are_not
     assert ((asked.texts[:, 0] > 0.9) == is_bright).all() and not asked.masks[:, 0, 8].any()
 
 
+def test_noise_turns_what_clip_sees_by_about_its_length_and_keeps_it_of_length_1() -> None:
+    pixels, labels = torch.full((3, 12, 24), 250.0), np.zeros((12, 24), np.int64)
+    labels[3:9, 3:9] = 1
+    crop = Crop(pixels, labels, complete=True)
+    clip = as_clip(BrightClip())
+    plain, twice, away = (
+        Describe(clip, 30, noise)(crop, [1] * 50, np.random.default_rng(0)) for noise in (0, 0, 0.5)
+    )
+    assert torch.equal(plain, twice)
+    torch.testing.assert_close(away.norm(dim=1), torch.ones(50))
+    turned = (plain * away).sum(1)
+    assert 0.8 < turned.mean() < 0.95, "about 1 / sqrt(1 + 0.5 ** 2)"
+    assert turned.std() > 0.01
+
+
 def test_the_first_prompt_is_the_text_alone_and_clicks_come_after_it(config: Config) -> None:
     batch = sampler(config).batch(0)
     assert batch.texts is not None and batch.texts.shape == (4, 12)

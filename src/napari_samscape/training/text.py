@@ -1,7 +1,9 @@
 """What a text prompt stands for in training: CLIP's embedding of the object's own picture.
 
-CLIP puts pictures and phrases that belong together into the same place, so what learns to find an object by
-the one finds it by the other, and no caption is needed (SAM paper, section 7.5 and appendix D.5).
+CLIP puts pictures and phrases that belong together into about the same place, so what learns to find an
+object by the one finds it by the other, and no caption is needed (SAM paper, section 7.5 and appendix D.5).
+How far apart they may lie is learnt from noise: a model that only ever saw embeddings of pictures takes what
+tells them from those of phrases for a part of the question (Nukrai, Mokady and Globerson 2022, for captions).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from napari_samscape.prediction.clip import square_crop
 from napari_samscape.training.data import object_boxes
@@ -34,10 +37,14 @@ class Describe:
     clip : Clip
     smallest : int
         Pixels of a crop; a smaller object is not described, since CLIP would see too little of it.
+    noise : float
+        Length, about, of what is added to embeddings, in a random direction; they have a length of 1, before
+        and after.
     """
 
     clip: Clip
     smallest: int
+    noise: float = 0.0
 
     def __call__(self, crop: Crop, ids: Sequence[int], rng: np.random.Generator) -> Tensor:
         """Embeddings ``(n, d)`` of the objects of these ids, each seen in a square round it."""
@@ -49,4 +56,6 @@ class Describe:
             alone = crop.labels[y0:y1, x0:x1] == identity if rng.random() < ALONE else None
             factor = float(rng.uniform(*ENLARGED))
             squares.append(square_crop(picture, (y0, x0, y1, x1), self.clip.size, factor, alone))
-        return self.clip.pictures(torch.stack(squares))
+        seen = self.clip.pictures(torch.stack(squares))
+        away = torch.from_numpy(rng.standard_normal(seen.shape)).to(seen.dtype)
+        return F.normalize(seen + self.noise / seen.shape[1] ** 0.5 * away, dim=-1)

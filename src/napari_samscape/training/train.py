@@ -76,6 +76,7 @@ class Config:
     text: str = ""  # a CLIP, by name or folder; its view of an object is then the first prompt
     text_share: float = 0.75  # of steps; the others begin with clicks and boxes, as without
     text_area: int = 625  # pixels of a described object in a crop; the paper's 100 x 100 of 1024 x 1024
+    text_noise: float = 0.0  # length of what is added to CLIP's view; phrases never lie where pictures do
     folder: Path = field(default=Path(), compare=False)  # where the file lies
 
 
@@ -241,7 +242,7 @@ def describe_with(config: Config) -> Describe:
     """What shows objects to the configuration's CLIP, which is loaded once."""
     folder = config.folder / config.text
     clip = load_clip(str(folder) if folder.exists() else config.text, config.device)
-    return Describe(clip, config.text_area)
+    return Describe(clip, config.text_area, config.text_noise)
 
 
 def make_optimizers(weights: list[nn.Parameter], rate: float) -> tuple[torch.optim.Optimizer, ...]:
