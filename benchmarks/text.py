@@ -1,7 +1,12 @@
 """Text to mask without a download: a small CLIP and a small model, trained here on made-up scenes.
 
 As in SAM's paper (section 7.5, appendix D.5): the model learns to find objects by a CLIP's embedding of their
-pictures, and is asked by its embedding of a phrase. What was stopped goes on where it was.
+pictures, and is asked by its embedding of a phrase. What was stopped goes on where it was. The model learns
+faster in two processes:
+
+    python benchmarks/text.py --stages clip
+    torchrun --nproc-per-node 2 benchmarks/text.py --stages words --minutes 60
+    python benchmarks/text.py --stages measure --minutes 60
 """
 
 from __future__ import annotations
@@ -70,8 +75,9 @@ def write_zip(path: Path, made: Sequence[Scene]) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def train_words(work: Path, minutes: float, start: Path | None) -> None:
+def train_words(work: Path, options: argparse.Namespace) -> None:
     """The paper's recipe with a small model, whose image encoder has no other training to keep."""
+    start: Path | None = options.start
     if start is None and not (work / "fresh.safetensors").exists():
         torch.manual_seed(0)
         save_model(build_nano(SMALL), work / "fresh.safetensors")
@@ -80,7 +86,7 @@ def train_words(work: Path, minutes: float, start: Path | None) -> None:
         out="words",
         start="fresh.safetensors" if start is None else str(start.resolve()),
         parts=("image_encoder.", "prompt_encoder.", "mask_decoder."),
-        minutes=minutes,
+        minutes=options.minutes,
         batch=8,
         crop=SHOWN,
         shown=SHOWN,
@@ -91,6 +97,7 @@ def train_words(work: Path, minutes: float, start: Path | None) -> None:
         text="clip",
         text_area=50,
         text_share=0.85,
+        text_noise=options.noise,
         threads=1,
         device="cpu",
         folder=work,
@@ -171,8 +178,9 @@ def about(work: Path, options: argparse.Namespace) -> list[str]:
         "One thing is asked for among five, by a phrase, in scenes that were never seen.",
         "",
         f"- Dual encoder: {options.steps} steps of 96 crops, on {options.scenes} scenes of {SIDE} pixels.",
-        f"- Model: {last['step']} steps of 48 things in {last['seconds'] / 60:.0f} minutes of a thread on a "
-        f"busy machine, on {shown} scenes, from {begun}.",
+        f"- Model: {last['step']} steps of 48 things in {last['seconds'] / 60:.0f} minutes, on "
+        f"{shown} scenes, from {begun}, "
+        f"with text_noise {options.noise:g}.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",
@@ -223,6 +231,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=1500, help="to train on")
     parser.add_argument("--steps", type=int, default=1500, help="of the dual encoder")
     parser.add_argument("--minutes", type=float, default=25, help="of training by text")
+    parser.add_argument("--noise", type=float, default=0.5, help="text_noise of that training")
     parser.add_argument("--start", type=Path, default=None, help="weights to begin with, else random ones")
     parser.add_argument("--phrases", type=int, default=100, help="of each kind, to measure with")
     parser.add_argument("--first", type=int, default=0, help="number of the first scene to measure with")
@@ -235,7 +244,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     stages: dict[str, Callable[[], Any]] = {
         "clip": lambda: train_dual(list(scenes(options.scenes)), work / "clip", options.steps, say),
-        "words": lambda: train_words(work, options.minutes, options.start),
+        "words": lambda: train_words(work, options),
         "measure": lambda: measure(work, options),
     }
     if not (work / "scenes.zip").exists():
