@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -232,8 +232,7 @@ class Canvas:
             self._preview = self._add_preview(data, matrix, image)
             return
         self._raise(preview, image, below=(self.points, self.shapes))
-        # It lies within the image: neither sliders nor the layer list need to hear of it.
-        with preview.events.extent.blocker(), preview.events.thumbnail.blocker():
+        with _unheard(preview):
             with _unseen(preview):  # a mask is never drawn in another one's place
                 preview.affine = matrix
             preview.data = data
@@ -253,9 +252,6 @@ class Canvas:
         )
         self._insert(preview)
         preview.editable = False
-        with suppress(AttributeError):  # napari has no public name for it
-            for name in ("data", "affine"):
-                getattr(preview.events, name).disconnect(self.viewer._on_layers_change)
         self._raise(preview, image, below=(self.points, self.shapes))
         return preview
 
@@ -285,6 +281,20 @@ class Canvas:
         for layer in (self.points, self.shapes):
             if layer is not None and layer in self.viewer.layers and role(layer) and len(layer.data) == 0:
                 self.viewer.layers.remove(layer)
+
+
+@contextmanager
+def _unheard(preview: Labels) -> Iterator[None]:
+    """Let the preview change without a word to the layer list, the sliders and whatever makes colours anew.
+
+    It lies within the image and has always the same colours, so nobody needs to know, and telling all of them
+    takes longer than the model's answer. What draws it is told by an event of its own, ``set_data``.
+    """
+    with ExitStack() as blocked:
+        blocked.enter_context(preview.events.blocker())  # the layer list hears all events by this one
+        for name in ("affine", "data", "extent", "thumbnail"):
+            blocked.enter_context(getattr(preview.events, name).blocker())
+        yield
 
 
 def _unseen(layer: Layer) -> Any:
