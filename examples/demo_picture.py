@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from napari_samscape.sample_files import SAMPLES
+from napari_samscape.sample_files import PICTURES
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT = 320
@@ -14,7 +14,7 @@ HEIGHT = 320
 
 def main() -> None:
     """Scale every overlay to one height and paste them in a row."""
-    overlays = [Image.open(ROOT / "demo_output" / f"{name}_overlay.png") for name in SAMPLES]
+    overlays = [Image.open(ROOT / "demo_output" / f"{name}_overlay.png") for name in PICTURES]
     resized = [o.resize((o.width * HEIGHT // o.height, HEIGHT), Image.Resampling.LANCZOS) for o in overlays]
     row = Image.new("RGB", (sum(r.width for r in resized) + 8 * (len(resized) - 1), HEIGHT), "white")
     left = 0
