@@ -17,12 +17,17 @@ from napari_samscape.cli.app import app
 from napari_samscape.evaluation.baselines import Baseline
 from napari_samscape.evaluation.datasets import Dataset, open_dataset, sample_from_labels
 from napari_samscape.evaluation.methods import ModelMethod
-from napari_samscape.evaluation.protocols import jittered_box, next_click, prompt_box
+from napari_samscape.evaluation.protocols import jittered_box, next_click
 from napari_samscape.evaluation.report import calibration_svg, markdown
 from napari_samscape.evaluation.run import evaluate
 from napari_samscape.model.sam import build_nano
 from napari_samscape.prediction.ask import Answer
-from napari_samscape.prediction.instances import instance_from_mask, instances_from_labels, interior_point
+from napari_samscape.prediction.instances import (
+    instance_from_mask,
+    instances_from_labels,
+    interior_point,
+    prompt_box,
+)
 from napari_samscape.prediction.types import NOTHING, Instance, Instances, Prompts
 
 LABELS = np.zeros((40, 60), np.int32)

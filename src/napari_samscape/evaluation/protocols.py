@@ -32,6 +32,7 @@ from napari_samscape.prediction.instances import (
     interior_point,
     labels_from_instances,
     mask_iou,
+    prompt_box,
 )
 from napari_samscape.prediction.types import BoolArray, Instance, Prompts
 
@@ -193,13 +194,6 @@ def next_click(true: Instance, found: Instance) -> tuple[tuple[float, float], in
         return None
     y, x = deepest(best[1])
     return (float(y + y0), float(x + x0)), best[2]
-
-
-def prompt_box(item: Instance) -> FloatArray:
-    """The box (y0, x0, y1, x1) that a user would draw: through the middles of the outermost pixels."""
-    box = np.array(item.box, dtype=np.float64) - (0, 0, 1, 1)
-    thin = box[:2] == box[2:]
-    return box + 0.5 * np.concatenate([-1.0 * thin, 1.0 * thin])  # a line or a dot has no area otherwise
 
 
 def jittered_box(box: FloatArray, shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:

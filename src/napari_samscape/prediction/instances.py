@@ -271,6 +271,13 @@ def interior_point(item: Instance) -> tuple[float, float]:
     return float(y + item.box[0]), float(x + item.box[1])
 
 
+def prompt_box(item: Instance) -> NDArray[np.float64]:
+    """The box (y0, x0, y1, x1) that a user would draw: through the middles of the outermost pixels."""
+    box = np.array(item.box, dtype=np.float64) - (0, 0, 1, 1)
+    thin = box[:2] == box[2:]
+    return box + 0.5 * np.concatenate([-1.0 * thin, 1.0 * thin])  # a line or a dot has no area otherwise
+
+
 def labels_from_instances(instances: Instances) -> NDArray[np.int32]:
     """Paint instances into a label image.
 

@@ -375,10 +375,9 @@ def answer(views: Views, wanted: Prompts, before: Found | None = None) -> Found:
 
 def _projected(item: Instance, corrections: Prompts | None, shape: tuple[int, int]) -> Prompts:
     """A mask and its box as the next slice's prompt, with the points that are there already."""
-    y0, x0, y1, x1 = item.box
-    box = np.array([y0, x0, y1 - 1, x1 - 1], np.float64)  # through the middles of the outermost pixels
-    thin = np.tile(box[:2] == box[2:], 2)
-    prompt = Prompts(box=box + 0.5 * thin * (-1, -1, 1, 1), mask=item.within(shape))
+    from napari_samscape.prediction.instances import prompt_box
+
+    prompt = Prompts(box=prompt_box(item), mask=item.within(shape))
     return (
         prompt
         if corrections is None

@@ -26,17 +26,12 @@ def scene() -> list[LayerData]:
 
 def embryo() -> list[LayerData]:
     """Nuclei of a mouse embryo in fluorescence, a volume (z, y, x)."""
-    import numpy as np
-
-    from napari_samscape.io import open_image
-
-    image = open_image(sample_path("embryo"))
-    return [(np.asarray(image.data), {"name": "Embryo"}, "image")]
+    return _sample("embryo")
 
 
 def _sample(name: str) -> list[LayerData]:
     import numpy as np
-    from PIL import Image
 
-    with Image.open(sample_path(name)) as picture:
-        return [(np.asarray(picture), {"name": name.capitalize()}, "image")]
+    from napari_samscape.io import open_image
+
+    return [(np.asarray(open_image(sample_path(name)).data), {"name": name.capitalize()}, "image")]
