@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -82,52 +81,71 @@ def make_picture(folder: Path, side: int, nuclei: list[Nucleus]) -> None:
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects of a label image: pixels of each id, and whether it is in more than one chunk."""
+    """Objects of a label image: pixels of each id, and whether a line between tiles runs through it.
+
+    So that objects of one size can be compared (lines meet the large ones more often), lines through the
+    middles of the tiles count as well, at which nothing is cut.
+    """
 
     areas: NDArray[np.int64]
     on_seam: NDArray[np.bool_]
+    on_middle: NDArray[np.bool_]
+
+    def at(self, place: str) -> NDArray[np.bool_]:
+        """Which objects lie ``"inside"`` tiles, on ``"seams"``, or inside and on ``"middles"``."""
+        if place == "seams":
+            return self.on_seam
+        return ~self.on_seam & self.on_middle if place == "middles" else ~self.on_seam
 
 
 def compare(truth: Any, found: Any) -> tuple[Objects, Objects, NDArray[np.int64]]:
-    """Count, chunk by chunk of ``found``; pairs are rows of true id, found id, common pixels."""
+    """Count, quarter by quarter of ``found``'s chunks; pairs are rows of true id, found id, common pixels."""
     pairs, pieces = [], ([], [])
-    for region in _chunks(found):
+    for region, numbers in _quarters(found):
         labels = np.asarray(truth[region]).astype(np.int64), np.asarray(found[region]).astype(np.int64)
         for kind, each in zip(pieces, labels, strict=True):
-            kind.append(np.stack(np.unique(each, return_counts=True), axis=1))
+            rows = np.stack(np.unique(each, return_counts=True), axis=1)
+            kind.append(np.column_stack([rows, np.tile(numbers, (len(rows), 1))]))
         both = (labels[0] > 0) & (labels[1] > 0)
         rows, counts = np.unique(np.stack([each[both] for each in labels]), axis=1, return_counts=True)
         pairs.append(np.concatenate([rows, counts[None]]).T)
-    objects = []
-    for kind in pieces:
-        rows = np.concatenate(kind)
-        rows = rows[rows[:, 0] > 0]
-        chunks = np.bincount(rows[:, 0], minlength=1)
-        objects.append(Objects(np.bincount(rows[:, 0], rows[:, 1]).astype(np.int64), chunks > 1))
+    true, other = (_objects(np.concatenate(kind)) for kind in pieces)
     ids, which = np.unique(np.concatenate(pairs)[:, :2], axis=0, return_inverse=True)
     common = np.bincount(which.ravel(), np.concatenate(pairs)[:, 2], len(ids)).astype(np.int64)
-    return objects[0], objects[1], np.column_stack([ids, common])
+    return true, other, np.column_stack([ids, common])
 
 
-def _chunks(array: Any) -> Iterator[tuple[slice, ...]]:
-    for corner in product(
-        *(range(0, size, chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
-    ):
-        yield tuple(slice(start, start + chunk) for start, chunk in zip(corner, array.chunks, strict=True))
+def _objects(rows: NDArray[np.int64]) -> Objects:
+    """From rows of id, pixels, and the numbers of a tile and of a block between tiles' middles."""
+    rows = rows[rows[:, 0] > 0]
+    areas = np.bincount(rows[:, 0], rows[:, 1]).astype(np.int64)
+    blocks = [np.unique(rows[:, (0, column)], axis=0)[:, 0] for column in (2, 3)]
+    on_seam, on_middle = (np.bincount(ids, minlength=len(areas)) > 1 for ids in blocks)
+    return Objects(areas, on_seam, on_middle)
 
 
-def ap50(true: Objects, found: Objects, pairs: NDArray[np.int64], on_seam: bool) -> float:
-    """TP / (TP + FP + FN) at an IoU of 0.5, of objects on seams or of those inside tiles.
+def _quarters(array: Any) -> Iterator[tuple[tuple[slice, ...], tuple[int, int]]]:
+    """Parts of an array of two axes, each in one chunk and in one block between the middles of chunks."""
+    halves = [chunk // 2 for chunk in array.chunks]
+    counts = [-(-size // half) for size, half in zip(array.shape, halves, strict=True)]
+    for place in np.ndindex(*counts):
+        region = tuple(slice(i * half, (i + 1) * half) for i, half in zip(place, halves, strict=True))
+        row, column = place
+        yield region, (row // 2 * counts[1] + column // 2, (row + 1) // 2 * counts[1] + (column + 1) // 2)
+
+
+def ap50(true: Objects, found: Objects, pairs: NDArray[np.int64], place: str) -> float:
+    """TP / (TP + FP + FN) at an IoU of 0.5, of the objects in one place, see `Objects.at`.
 
     A found object belongs to the true one of which it has most, as halves that a seam has cut lie on none.
     """
     union = true.areas[pairs[:, 0]] + found.areas[pairs[:, 1]] - pairs[:, 2]
     hits = pairs[2 * pairs[:, 2] > union]
-    there = (true.areas > 0) & (true.on_seam == on_seam)
-    where = found.on_seam.copy()
+    there = (true.areas > 0) & true.at(place)
+    where = found.at(place)
     fullest_last = pairs[np.argsort(pairs[:, 2])]
-    where[fullest_last[:, 1]] = true.on_seam[fullest_last[:, 0]]
-    answered = (found.areas > 0) & (where == on_seam)
+    where[fullest_last[:, 1]] = true.at(place)[fullest_last[:, 0]]
+    answered = (found.areas > 0) & where
     answered[hits[:, 1]] = False
     matched = int(there[hits[:, 0]].sum())
     return float(precision(matched, int(there.sum()), matched + int(answered.sum())))

@@ -65,17 +65,20 @@ def test_objects_on_seams_and_inside_are_told_apart(scale: ModuleType) -> None:
         array[...] = pixels
         return array
 
-    truth = labels((1, 1, 4), (12, 12, 4), (8, 3, 4))  # the last one lies on a seam
-    for squares, inside, seams in (
-        (((1, 1, 4), (12, 12, 4), (8, 3, 4)), 1, 1),
-        (((1, 1, 4), (12, 12, 4), (8, 3, 2)), 1, 0),  # half of that on the seam: missed, and one too many
-        (((1, 1, 4), (8, 3, 4)), 1 / 2, 1),
-        (((1, 1, 4), (12, 12, 4), (17, 2, 3), (8, 3, 4)), 2 / 3, 1),  # one too many inside
+    # The last one lies on a seam, and the second on the middle of a tile.
+    truth = labels((1, 1, 4), (12, 12, 4), (8, 3, 4))
+    for squares, inside, seams, middles in (
+        (((1, 1, 4), (12, 12, 4), (8, 3, 4)), 1, 1, 1),
+        (((1, 1, 4), (12, 12, 4), (8, 3, 2)), 1, 0, 1),  # half of that on the seam: missed, and one too many
+        (((1, 1, 4), (8, 3, 4)), 1 / 2, 1, 0),
+        (((1, 1, 4), (12, 12, 4), (17, 2, 3), (8, 3, 4)), 2 / 3, 1, 1),  # one too many inside
     ):
         true, found, pairs = scale.nuclei.compare(truth, labels(*squares))
         assert true.on_seam.tolist() == [False, False, False, True]
-        assert scale.nuclei.ap50(true, found, pairs, on_seam=False) == pytest.approx(inside)
-        assert scale.nuclei.ap50(true, found, pairs, on_seam=True) == seams
+        assert true.on_middle.tolist() == [False, False, True, True]
+        assert scale.nuclei.ap50(true, found, pairs, "inside") == pytest.approx(inside)
+        assert scale.nuclei.ap50(true, found, pairs, "seams") == seams
+        assert scale.nuclei.ap50(true, found, pairs, "middles") == middles
 
 
 @pytest.mark.slow
@@ -105,9 +108,10 @@ def test_rows_of_several_commands_are_one_table(
             "count_error",
             "ap50_inside",
             "ap50_seams",
+            "ap50_middles",
             "peak_mb",
         ]
-        counts = ["true", "found", "on_seams", "tiles"]
+        counts = ["true", "found", "on_seams", "on_middles", "tiles"]
         return {"side": side} | dict.fromkeys(keys, 0.5) | dict.fromkeys(counts, 7)
 
     monkeypatch.setattr(scale, "measure_side", measure)
