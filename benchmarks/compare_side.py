@@ -32,7 +32,7 @@ class Ours:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         from napari_samscape import load_model
-        from napari_samscape.model.allocation import keep_freed_memory
+        from napari_samscape.model.process import keep_freed_memory
 
         keep_freed_memory()  # as the command samscape does
         self.settings = settings

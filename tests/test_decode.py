@@ -5,7 +5,7 @@ import torch
 from golden import golden_image, golden_model
 
 from napari_samscape.model import sam as sam_module
-from napari_samscape.model.allocation import keep_freed_memory
+from napari_samscape.model.process import keep_freed_memory
 from napari_samscape.model.sam import MULTI, Encoded, PromptTensors, Sam
 from napari_samscape.prediction.image import to_input, to_rgb
 

@@ -121,6 +121,13 @@ def test_a_process_that_dies_is_told_in_a_sentence_and_started_again():
     assert gone(pid), "nobody uses it any more"
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="needs Linux's classes of priority")
+def test_the_window_comes_first_wherever_both_want_the_processor(engine):
+    engine.embed("a", picture(), silent)
+    threads = map(int, os.listdir(f"/proc/{engine._worker._process.pid}/task"))
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
 def test_the_process_ends_with_the_window_even_if_that_is_killed_in_mid_work():
     code = """

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from napari_samscape.errors import InputError
-from napari_samscape.model.allocation import keep_freed_memory
+from napari_samscape.model.process import keep_freed_memory
 
 BAD_INPUT = 2
 NOT_ALL = 1  # something could not be read; the rest is there

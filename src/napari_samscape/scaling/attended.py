@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.process import give_way
 
-PRIORITY = 10
-"""How much lower the priority is, in Unix's steps of niceness: people work at the same computer."""
 PARTS = 1000
 """Steps of the progress of one picture."""
 INTERVAL = 0.1
@@ -61,8 +60,7 @@ def attend(order: Mapping[str, Any], say: Callable[[dict[str, Any]], None]) -> N
 
 def main() -> None:
     """Attend to one order on standard input."""
-    if hasattr(os, "nice"):
-        os.nice(PRIORITY)
+    give_way()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what anybody prints must not come between
 

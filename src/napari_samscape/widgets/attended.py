@@ -11,7 +11,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_samscape.widgets.worker import child_environment
+from napari_samscape.widgets.worker import LOWER_PRIORITY, child_environment
 
 
 class Attended(QObject):
@@ -38,6 +38,7 @@ class Attended(QObject):
             env=child_environment(),
             text=True,
             encoding="utf-8",
+            creationflags=LOWER_PRIORITY,
         )
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended already, which is told below

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.engine import LocalEngine, Progress
-from napari_samscape.widgets.worker import child_environment
+from napari_samscape.widgets.worker import LOWER_PRIORITY, child_environment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,7 +147,12 @@ class _Worker:
         # Threads that wait leave the processor to the window.
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **child_environment()}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            bufsize=0,
+            creationflags=LOWER_PRIORITY,
         )
         self._answers: SimpleQueue[tuple[int | None, str, Any]] = SimpleQueue()
         threading.Thread(

@@ -19,8 +19,7 @@ from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
-PRIORITY = 5
-"""How much lower than the window's the priority is, in Unix's steps of niceness."""
+from napari_samscape.model.process import give_way, keep_freed_memory
 
 
 class Cancelled(Exception):
@@ -103,10 +102,7 @@ def named(name: str) -> Any:
 
 def main() -> None:
     """Serve on standard input and output."""
-    if hasattr(os, "nice"):
-        os.nice(PRIORITY)
-    from napari_samscape.model.allocation import keep_freed_memory
-
+    give_way()
     keep_freed_memory()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anybody prints must not come between

@@ -1,13 +1,16 @@
-"""Memory that is freed and taken again at once need not go back to the system in between."""
+"""What a program of ours, not a library, asks of the system: memory that is kept, and to come last."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's <malloc.h>
 LARGEST = 32 * 2**20  # bytes; glibc takes no more for what comes from its heap
 KEPT = 128 * 2**20  # bytes of free heap that are kept
+LOWEST = 19  # Unix's niceness
 
 
 def keep_freed_memory() -> bool:
@@ -23,3 +26,18 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, KEPT))
+
+
+def give_way() -> None:
+    """Let this process, and what it starts, have the processor when the people at the computer leave it free.
+
+    A window whose model looks at a picture draws its frames in about the time of an idle one then;
+    niceness alone makes them half as long again (``benchmarks/frames.py``). There is no way back. On Windows
+    whoever starts a process says so, see `subprocess.BELOW_NORMAL_PRIORITY_CLASS`.
+    """
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):  # some containers forbid it
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            return
+    if hasattr(os, "nice"):
+        os.nice(LOWEST)
