@@ -28,8 +28,10 @@ from napari_samscape.model.weights import load_model, save_model
 from napari_samscape.prediction.instances import instance_from_mask
 from napari_samscape.prediction.types import Instances
 from napari_samscape.sample_files import PICTURES
+from napari_samscape.training import finetune as finetune_module
 from napari_samscape.training import memory
-from napari_samscape.training.finetune import CLICK, Learner, Settings, finetune
+from napari_samscape.training.data import make_picture
+from napari_samscape.training.finetune import CLICK, Learner, Settings, _checks, finetune
 from napari_samscape.training.lesson import Manner, batch_of_views, keep_views
 from napari_samscape.training.lora import add_low_rank, is_low_rank, merge_low_rank
 from napari_samscape.training.material import hold_out, read_labelled
@@ -279,6 +281,39 @@ class TestFinetune:
         tuned = finetune(vit, hold_out([sample()]), replace(FEW, steps=8, rehearsal=0))
         assert (tuned.kept, tuned.steps) == (1, 6)
 
+    def test_the_child_lies_between_the_parent_and_what_was_learnt(self, vit: Sam) -> None:
+        material = hold_out([sample()], held_out=0)
+        near, far = (finetune(vit, material, replace(FEW, share=share)).model for share in (0.5, 1.0))
+        far_values = far.state_dict()
+        assert changed(weights(vit), far_values)
+        for name, value in weights(vit).items():
+            assert torch.allclose(near.state_dict()[name], value.lerp(far_values[name], 0.5), atol=1e-6)
+
+    @pytest.mark.parametrize(("method", "anew"), [("decoder", False), ("lora", True), ("full", True)])
+    def test_an_encoder_that_learns_is_judged_as_it_is_by_then(
+        self, vit: Sam, method: str, anew: bool
+    ) -> None:
+        learner = Learner(vit, replace(FEW, method=method))
+        checks = _checks(learner, hold_out([sample()]).check)
+        before = learner.look(checks)
+        for name, weight in learner.child.named_parameters():
+            if name.startswith("image_encoder.blocks."):
+                weight.data.add_(1)
+                for kept in (learner.begin, learner.average):
+                    kept.get(name, weight.data).copy_(weight.data)
+        assert checks and (learner.look(checks) != before) == anew
+
+    @pytest.mark.parametrize(("known", "kept"), [(0.9, 2), (0.1, 0)])
+    def test_what_forgets_too_much_is_not_kept(
+        self, vit: Sam, monkeypatch: pytest.MonkeyPatch, known: float, kept: int
+    ) -> None:
+        looks = iter([0.5, 0.9, 0.6, known])  # objects held out, what was known; before, after
+        monkeypatch.setattr(Learner, "look", lambda *_: next(looks))
+        monkeypatch.setattr(finetune_module, "remembered", lambda _: [make_picture(*picture(), "known")])
+        monkeypatch.setattr(finetune_module, "LOOKS", 1)
+        tuned = finetune(vit, hold_out([sample()]), replace(FEW, scenes=len(PICTURES)))
+        assert (tuned.kept, tuned.course) == (kept, [(0, 0.5), (2, 0.6)])
+
     def test_objects_that_are_never_seen_large_enough_are_refused(self, vit: Sam) -> None:
         pixels, labels = np.zeros((2000, 2000), np.uint8), np.zeros((2000, 2000), np.uint16)
         labels[1000:1003, 1000:1004] = 1
@@ -293,6 +328,7 @@ class TestFinetune:
             ({"steps": 0}, "steps must be above 0"),
             ({"minutes": -1}, "minutes must be above 0"),
             ({"rehearsal": 1}, "rehearsal must be from 0"),
+            ({"share": 0}, "share must be above 0"),
         ],
     )
     def test_settings_out_of_range_are_refused(self, wrong, says: str) -> None:

@@ -1,8 +1,10 @@
 """Fine-tuning: a model and a few labelled pictures in, a model that knows them out; minutes on two cores.
 
-The parent is only read. What it knew is kept in three ways: by default most of its encoder is frozen; some of
-the steps are about what the parent says of sample pictures, and about made-up scenes; and of all weights met
-on the way those are kept that answer best about objects that no step has seen.
+The parent is only read. What it knew is kept in four ways: by default most of its encoder is frozen; some of
+the steps are about what the parent says of sample pictures, and about made-up scenes; the child lies between
+the parent and what was learnt, which costs little of what is new and saves much of what was known (Wortsman
+et al. 2022, "Robust fine-tuning of zero-shot models"); and of all weights met on the way those are kept that
+answer best about objects that no step has seen, and about the sample pictures.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ NECK = tuple(
 )
 WARM_UP = 20  # steps
 LOOKS = 8  # at the objects held out, in a run
+KNOWN = 0.5  # weight of the sample pictures, beside the objects held out, in the choice of what is kept
 PATIENCE = 5  # looks without a better one; the gain may come late, when the rate falls
 CHECKS = 6  # batches of objects held out
 KEEPS = 0.98  # of the moving average of the weights, at most, in a step
@@ -76,6 +79,8 @@ class Settings:
         Made-up ones, to rehearse, beside as many views of what the parent says of the sample pictures.
     rehearsal : float
         Share of the steps that are about these.
+    share : float
+        Of the way from the parent's weights to those that were learnt, at which the child lies.
     rank : int
         Of low-rank changes.
     seed : int
@@ -87,13 +92,14 @@ class Settings:
     """
 
     method: str = "decoder"
-    steps: int = 240
+    steps: int = 360
     minutes: float | None = None
-    rate: float = 1e-3
+    rate: float = 2e-3
     crops: int = 4
     views: int = 40
     scenes: int = 12
     rehearsal: float = 0.35
+    share: float = 0.7
     rank: int = 4
     seed: int = 0
 
@@ -107,6 +113,8 @@ class Settings:
             raise InputError(f"The setting minutes must be above 0; it is {self.minutes:g}.")
         if not 0 <= self.rehearsal < 1:
             raise InputError(f"The setting rehearsal must be from 0 to below 1; it is {self.rehearsal:g}.")
+        if not 0 < self.share <= 1:
+            raise InputError(f"The setting share must be above 0 and at most 1; it is {self.share:g}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +142,7 @@ class Tuned:
 
 
 class Learner:
-    """A copy of the parent, the weights of it that learn, and their moving average."""
+    """A copy of the parent, the weights of it that learn, how they began, and their moving average."""
 
     def __init__(self, parent: Sam, settings: Settings) -> None:
         torch.manual_seed(settings.seed)
@@ -143,6 +151,7 @@ class Learner:
         self.child.recall = None  # what is kept of the parent's embeddings is not the child's
         self.child.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = self._chosen()
+        self.begin = self._values()
         self.average = self._values()
         self.optimizers = make_optimizers(list(self.weights.values()), settings.rate)
         self.manner = Manner.of(parent, settings.crops)
@@ -175,9 +184,9 @@ class Learner:
         return float(loss)
 
     def look(self, checks: Sequence[Batch]) -> float:
-        """Mean IoU of first answers of the averaged weights."""
+        """Mean IoU of first answers of what would be kept now."""
         own = self._values()
-        self._fill(self.average)
+        self._fill(self.snapshot())
         with torch.autocast(self.child.device.type, torch.bfloat16):
             iou = validate(self.child.eval(), checks)
         self._fill(own)
@@ -185,8 +194,9 @@ class Learner:
         return iou
 
     def snapshot(self) -> dict[str, Tensor]:
-        """The averaged weights as they are now."""
-        return {name: value.clone() for name, value in self.average.items()}
+        """What would be kept now: weights between those of the beginning and the averaged ones."""
+        share = self.settings.share
+        return {name: value.lerp(self.average[name], share) for name, value in self.begin.items()}
 
     def finished(self, values: dict[str, Tensor]) -> Sam:
         """The model with these weights, like any other."""
@@ -231,10 +241,14 @@ def finetune(
     tell = progress or (lambda done, total, text: None)
     begun = time.monotonic()
     learner = Learner(parent, settings)
-    make = _lessons(learner, material.learn, tell)
-    checks = _checks(learner, material.check)
-    best, kept = learner.snapshot(), 0
-    course = [(0, learner.look(checks))] if checks else []
+    known = remembered(learner.child) if settings.rehearsal and settings.scenes >= len(PICTURES) else []
+    make = _lessons(learner, material.learn, known, tell)
+    checks, reminders = _checks(learner, material.check), _checks(learner, known)
+    best, kept, highest = learner.snapshot(), 0, 0.0
+    course: list[tuple[int, float]] = []
+    if checks:
+        iou, highest = _judged(learner, checks, reminders)
+        course.append((0, iou))
     every = max(1, settings.steps // LOOKS)
     step = 0
     with closing(_batches(make)) as batches:
@@ -245,9 +259,10 @@ def finetune(
             step += 1
             over = _done(step, time.monotonic() - begun, settings) >= 1
             if checks and (over or step % every == 0):
-                course.append((step, learner.look(checks)))
-                if course[-1][1] > max(iou for _, iou in course[:-1]):
-                    best, kept = learner.snapshot(), step
+                iou, worth = _judged(learner, checks, reminders)
+                course.append((step, iou))
+                if worth > highest:
+                    best, kept, highest = learner.snapshot(), step, worth
                 over = over or sum(at > kept for at, _ in course) >= PATIENCE
             if over:
                 break
@@ -256,14 +271,18 @@ def finetune(
     return Tuned(learner.finished(best), step, kept, time.monotonic() - begun, course)
 
 
-def _lessons(learner: Learner, pictures: Sequence[Picture], tell: Progress) -> Make:
+def _judged(learner: Learner, checks: Sequence[Batch], reminders: Sequence[Batch]) -> tuple[float, float]:
+    """Mean IoU on objects held out, and what the weights are worth, as they would be kept now."""
+    iou = learner.look(checks)
+    return iou, iou + KNOWN * learner.look(reminders) if reminders else iou
+
+
+def _lessons(learner: Learner, pictures: Sequence[Picture], known: Sequence[Picture], tell: Progress) -> Make:
     """What makes the batch of a step; the same step always gets the same."""
     settings, model = learner.settings, learner.child
     rng = np.random.default_rng(settings.seed)
     scenes = [synthetic_picture(FIRST_SCENE + i) for i in range(settings.scenes if settings.rehearsal else 0)]
-    if settings.rehearsal and settings.scenes >= len(PICTURES):
-        answers = remembered(model)
-        scenes += answers * (settings.scenes // max(1, len(answers)))  # as often as made-up ones
+    scenes += list(known) * (settings.scenes // max(1, len(known)))  # as often as made-up ones
     if settings.method == "decoder":
         views = keep_views(model, pictures, settings.views, rng, progress=tell)
         others = keep_views(model, scenes, len(scenes), rng, progress=tell)
@@ -291,11 +310,15 @@ def _batches(make: Make) -> Generator[Batch, None, None]:
 
 
 def _checks(learner: Learner, pictures: Sequence[Picture]) -> list[Batch]:
-    """Questions about the objects held out, the same in every run."""
+    """Questions about objects, the same in every run; an encoder that learns sees them anew each time."""
     rng = np.random.default_rng(0)
-    views = keep_views(learner.child, pictures, CHECKS, rng, coloured=False)
     manner = replace(learner.manner, crops=min(4, learner.manner.crops))
-    asked = [batch_of_views(views, manner, rng, kind) for kind in (CLICK, CLICK, BOX) * 2] if views else []
+    kinds = (CLICK, CLICK, BOX) * 2 if pictures else ()
+    if learner.settings.method == "decoder":
+        views = keep_views(learner.child, pictures, CHECKS, rng, coloured=False)
+        asked = [batch_of_views(views, manner, rng, kind) for kind in kinds]
+    else:
+        asked = [batch_of_crops(pictures, manner, rng, kind, coloured=False) for kind in kinds]
     return [batch for batch in asked if batch is not None]
 
 
