@@ -10,6 +10,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.prediction.instances import instance_from_mask
 from napari_samscape.prediction.types import NOTHING, Instance, Instances, Masks
 from napari_samscape.scaling.propagate import Found
+from napari_samscape.widgets.lesson import Learnt
 
 
 def region(picture, y, x):
@@ -36,6 +37,10 @@ class FakeEngine:
 
     def close(self):
         self.closed = True
+
+    def tune(self, lesson, progress):
+        progress(1, 2, "Learning")
+        return Learnt(lesson.out, [("objects", str(int(lesson.pictures[0][2].max())))])
 
     def knows(self, key):
         return key in self.seen

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from napari_samscape.errors import InputError
 from napari_samscape.prediction.options import EdgeOptions, EverythingOptions
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.widgets.drawn import Rectangles
+from napari_samscape.widgets.lesson import Lesson
 from napari_samscape.widgets.process_engine import ProcessEngine
 
 CLICK = Prompts(points=[(20, 20)])
@@ -77,6 +79,8 @@ def test_it_answers_as_the_engine_itself_would(engine):
     assert engine.edges(picture(), EdgeOptions(), silent).max() == 1
     engine.load(silent)
     assert engine.has_dense
+    lesson = Lesson([("plane 1", picture(), np.full((64, 64), 3))], True, Path("mine.safetensors"), {})
+    assert [one.tune(lesson, silent).rows for one in (engine, here)] == [[("objects", "3")]] * 2
 
 
 def test_it_knows_what_is_remembered_over_there(engine):

@@ -12,6 +12,7 @@ from napari.layers import Image, Labels
 from napari_samscape.training import tuning
 from napari_samscape.training.finetune import Tuned
 from napari_samscape.training.tuning import Outcome
+from napari_samscape.widgets.engine import LocalEngine
 from napari_samscape.widgets.everything import EverythingWidget
 from napari_samscape.widgets.train import TrainWidget
 
@@ -31,14 +32,20 @@ def asked(monkeypatch):
 
 
 @pytest.fixture
+def open_train(open_task):
+    """Open a viewer with layers and the dock, whose model is in this process."""
+    return lambda *layers: open_task(TrainWidget, *layers, engine=LocalEngine)
+
+
+@pytest.fixture
 def labels(picture):
     return (picture > 0).astype(np.int32) + (picture > 100)
 
 
 def test_run_learns_from_the_labels_and_offers_the_model_everywhere(
-    open_task, run, asked, picture, labels
+    open_train, run, asked, picture, labels
 ) -> None:
-    viewer, dock = open_task(TrainWidget, Image(picture, name="cells"), Labels(labels, name="mine"))
+    viewer, dock = open_train(Image(picture, name="cells"), Labels(labels, name="mine"))
     other = EverythingWidget(viewer)
     viewer.window.add_dock_widget(other)
     out = dock.out.text()
@@ -51,9 +58,9 @@ def test_run_learns_from_the_labels_and_offers_the_model_everywhere(
     assert other.model.findData(out) >= 0 and other.model.currentData() == "nano"
 
 
-def test_all_planes_with_labels_are_learned_from(open_task, run, asked, picture, labels) -> None:
+def test_all_planes_with_labels_are_learned_from(open_train, run, asked, picture, labels) -> None:
     stack, drawn = np.stack([picture] * 3), np.stack([labels, labels * 0, labels])
-    _, dock = open_task(TrainWidget, Image(stack, name="stack"), Labels(drawn, name="mine"))
+    _, dock = open_train(Image(stack, name="stack"), Labels(drawn, name="mine"))
     dock.all_planes.setChecked(True)
     dock.complete.setChecked(False)
     run(dock)
@@ -62,24 +69,24 @@ def test_all_planes_with_labels_are_learned_from(open_task, run, asked, picture,
     assert not material.learn[0].complete
 
 
-def test_labels_of_another_size_are_refused(open_task, run, asked, told, picture, labels) -> None:
-    _, dock = open_task(TrainWidget, Image(picture, name="cells"), Labels(labels[:50], name="mine"))
+def test_labels_of_another_size_are_refused(open_train, run, asked, told, picture, labels) -> None:
+    _, dock = open_train(Image(picture, name="cells"), Labels(labels[:50], name="mine"))
     assert run(dock) == "The labels 'mine' are 50 x 64 pixels, but the image 'cells' is 64 x 64."
     assert told and not asked
 
 
-def test_without_labels_there_is_nothing_to_learn_from(open_task, run, asked, told, picture) -> None:
-    _, dock = open_task(TrainWidget, Image(picture, name="cells"))
+def test_without_labels_there_is_nothing_to_learn_from(open_train, run, asked, told, picture) -> None:
+    _, dock = open_train(Image(picture, name="cells"))
     assert "no Labels layer to learn from" in run(dock)
 
 
-def test_learning_can_be_cancelled(open_task, qtbot, monkeypatch, picture, labels) -> None:
+def test_learning_can_be_cancelled(open_train, qtbot, monkeypatch, picture, labels) -> None:
     def tune(parent, material, out, settings, *, progress):
         while True:
             progress(1, 2, "Learning")
 
     monkeypatch.setattr(tuning, "tune", tune)
-    _, dock = open_task(TrainWidget, Image(picture, name="cells"), Labels(labels, name="mine"))
+    _, dock = open_train(Image(picture, name="cells"), Labels(labels, name="mine"))
     dock.run_button.click()
     qtbot.waitUntil(lambda: dock.status.text.text() == "Learning", timeout=20_000)
     dock.cancel()

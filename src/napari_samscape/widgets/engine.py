@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_samscape.prediction.views import Views
     from napari_samscape.scaling.propagate import Found
     from napari_samscape.widgets.drawn import Rectangles
+    from napari_samscape.widgets.lesson import Learnt, Lesson
 
 Progress = Callable[[int, int, str], None]
 
@@ -76,6 +77,9 @@ class Engine(Protocol):
 
     def text(self, pixels: NDArray, phrase: Phrase, mode: str, progress: Progress) -> Instances:
         """Find what looks like a phrase: in the mode "text" by ranking everything, in "prompts" at once."""
+
+    def tune(self, lesson: Lesson, progress: Progress) -> Learnt:
+        """Write a checkpoint of a model that has learnt from labelled pictures; this one stays as it is."""
 
     def close(self) -> None:
         """Give back what it has taken, whatever is under way."""
@@ -208,6 +212,19 @@ class LocalEngine:
         with _followed(self._loaded, progress) as tell:
             found: Any = find(to_rgb(pixels), tell)  # these modes find objects
             return found
+
+    def tune(self, lesson: Lesson, progress: Progress) -> Learnt:
+        """Write a checkpoint of a model that has learnt from labelled pictures; this one stays as it is."""
+        self.load(progress)
+        from napari_samscape.training.finetune import Settings
+        from napari_samscape.training.material import hold_out, labelled
+        from napari_samscape.training.tuning import tune
+        from napari_samscape.widgets.lesson import Learnt
+
+        material = hold_out([labelled(*each) for each in lesson.pictures], complete=lesson.complete)
+        settings = Settings(**lesson.settings)
+        outcome = tune(self._loaded, material, lesson.out, settings, progress=progress)
+        return Learnt(outcome.path, outcome.rows() if outcome.before else ())
 
 
 @contextmanager

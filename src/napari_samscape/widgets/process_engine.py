@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_samscape.prediction.types import Instance, Instances, Masks, Prompts
     from napari_samscape.scaling.propagate import Found
     from napari_samscape.widgets.drawn import Rectangles
+    from napari_samscape.widgets.lesson import Learnt, Lesson
 
 HEARTBEAT = 0.1
 """Seconds between looks at whether an answer is still wanted."""
@@ -127,6 +128,11 @@ class ProcessEngine:
         """Find what looks like a phrase: in the mode "text" by ranking everything, in "prompts" at once."""
         found: Instances = self._ask("text", progress, pixels, phrase, mode)
         return found
+
+    def tune(self, lesson: Lesson, progress: Progress) -> Learnt:
+        """Write a checkpoint of a model that has learnt from labelled pictures; this one stays as it is."""
+        learnt: Learnt = self._ask("tune", progress, lesson)
+        return learnt
 
     def _ask(self, method: str, progress: Progress, *arguments: Any) -> Any:
         with self._asking:

@@ -18,20 +18,20 @@ from napari_samscape.widgets.controls import form
 from napari_samscape.widgets.dock import NO_IMAGE, tell
 from napari_samscape.widgets.fields import tip
 from napari_samscape.widgets.layers import Plane, Sight, data_shape, levels, plane_of, planes_like, read_plane
+from napari_samscape.widgets.lesson import Learnt, Lesson
 from napari_samscape.widgets.task import TaskDock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_samscape.training.tuning import Outcome
-    from napari_samscape.widgets.engine import Progress
+    from napari_samscape.widgets.engine import Engine, Progress
 
 METHODS = (
     ("decoder", "Decoder", "The encoder stays as it is: minutes on a laptop."),
     ("lora", "Decoder and attention", "Low-rank changes to the encoder's attention, too; for a GPU."),
     ("full", "Everything", "All weights; for a GPU."),
 )
-Work = Callable[["Progress"], "Outcome"]
+Work = Callable[["Progress"], Learnt]
 
 
 class TrainWidget(TaskDock):
@@ -104,51 +104,45 @@ class TrainWidget(TaskDock):
         arrays = levels(image)[:1], levels(labels)[:1]
         settings = {"method": self.method.currentData(), "minutes": self.minutes.value()}
         return partial(
-            _tuned,
+            _learn,
+            self._engine,
             planes,
             arrays,
-            model=str(self.model.currentData()),
             out=Path(self.out.text()).expanduser(),
             complete=self.complete.isChecked(),
             settings=settings,
         )
 
-    def _on_tuned(self, outcome: Outcome) -> None:
-        path = str(outcome.path)
+    def _on_tuned(self, learnt: Learnt) -> None:
+        path = str(learnt.path)
         for chooser in self.window().findChildren(ModelChooser):
             chooser.offer(path)
-        self.table.setText(_table(outcome.rows()) if outcome.before else "Too few objects to hold some out.")
+        self.table.setText(_table(learnt.rows) if learnt.rows else "Too few objects to hold some out.")
         self.table.show()
         self.out.setText(str(_free_path()))
         self._show(f"The model is in {path}; choose it as Model in any dock.")
 
 
-def _tuned(  # noqa: PLR0913  (what the dock was set to)
+def _learn(  # noqa: PLR0913  (what the dock was set to)
+    engine: Engine,
     planes: Sequence[Plane],
     arrays: tuple[Sequence[Any], Sequence[Any]],
     progress: Progress,
     *,
-    model: str,
     out: Path,
     complete: bool,
     settings: dict[str, Any],
-) -> Outcome:
-    """Read, learn and write; this runs off the GUI thread."""
-    from napari_samscape.model.weights import load_model
-    from napari_samscape.training.finetune import Settings
-    from napari_samscape.training.material import hold_out, labelled
-    from napari_samscape.training.tuning import tune
-
-    samples = []
+) -> Learnt:
+    """Read, and have the model learn and write; this runs off the GUI thread."""
+    pictures = []
     for number, plane in enumerate(planes):
         progress(number, len(planes), "Reading the pictures…")
         ids: NDArray[Any] = read_plane(arrays[1], plane)
         if ids.any():
-            samples.append(labelled(f"plane {number + 1}", read_plane(arrays[0], plane), ids))
+            pictures.append((f"plane {number + 1}", read_plane(arrays[0], plane), ids))
     if out.parent == _folder():
         out.parent.mkdir(parents=True, exist_ok=True)
-    material = hold_out(samples, complete=complete)
-    return tune(load_model(model), material, out, Settings(**settings), progress=progress)
+    return engine.tune(Lesson(pictures, complete, out, settings), progress)
 
 
 def _folder() -> Path:
