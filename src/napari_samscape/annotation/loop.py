@@ -140,6 +140,7 @@ def train_in_background(project: Project) -> bool:
         return False
     command = [sys.executable, "-m", "napari_samscape.cli", "engine", "train", str(project.folder)]
     with (project.folder / LOG).open("ab") as log:
+        command.append("--give-way")  # somebody labels the next picture meanwhile
         subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
     return True
 
