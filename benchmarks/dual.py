@@ -153,7 +153,7 @@ def train_dual(scenes: Sequence[Scene], folder: Path, steps: int, report: Callab
                 true.gather(1, logits.argmax(1)[:, None])[:, 0] > 0
             )
             report(
-                f"dual encoder: step {step + 1}, {time.monotonic() - begun:.0f} s, loss {float(loss):.3f}, "
+                f"dual encoder: step {step + 1}, {time.monotonic() - begun:.0f} s, loss {loss.item():.3f}, "
                 f"true caption first for {right.float().mean():.0%} of crops"
             )
             values = {

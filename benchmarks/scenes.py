@@ -5,7 +5,7 @@ Some pairs of colour and shape are kept for measuring: no scene and no caption o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,22 @@ COLOURS = {
     "yellow": (230, 205, 50),
     "purple": (150, 60, 170),
     "cyan": (60, 195, 205),
+}
+#: Colours that no caption names. A shape that comes in all of these may come in any other; where there are
+#: only the six, of which each shape lacks some, the colour of a thing tells what shape it cannot have.
+UNNAMED = {
+    "orange": (235, 130, 40),
+    "pink": (235, 120, 165),
+    "brown": (125, 80, 45),
+    "white": (225, 225, 220),
+    "navy": (30, 40, 110),
+    "olive": (130, 135, 40),
+    "mint": (150, 225, 175),
+    "maroon": (110, 25, 35),
+    "teal": (20, 110, 110),
+    "lilac": (185, 150, 230),
+    "lime": (165, 225, 60),
+    "beige": (215, 185, 140),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 TEXTURES = ("plain", "striped", "dotted")
@@ -103,7 +119,8 @@ def training_scene(seed: int) -> Scene:
     rng = np.random.default_rng((1, seed))
     things: list[Thing] = []
     while len(things) < 6:
-        things += [thing for thing in [random_thing(rng)] if thing.pair not in NEW_PAIRS]
+        colours = COLOURS if rng.random() < 0.5 else UNNAMED
+        things += [thing for thing in [random_thing(rng, colours)] if thing.pair not in NEW_PAIRS]
     return draw(things, rng)
 
 
@@ -150,21 +167,21 @@ def _try(kind: str, rng: np.random.Generator) -> tuple[Scene, Caption]:
     return scene, caption
 
 
-def random_thing(rng: np.random.Generator) -> Thing:
-    kinds = (list(COLOURS), SHAPES, TEXTURES, list(SIZES))
+def random_thing(rng: np.random.Generator, colours: Iterable[str] = tuple(COLOURS)) -> Thing:
+    kinds = (list(colours), SHAPES, TEXTURES, list(SIZES))
     return Thing(*(str(rng.choice(kind)) for kind in kinds))
 
 
 def random_caption(thing: Thing, scene: Sequence[Thing], rng: np.random.Generator) -> Caption:
-    """A caption that is true of a thing; it says the colour or the shape, mostly both."""
-    colour, shape = [(True, True)] * 6 + [(True, False), (False, True)], rng.integers(8)
-    says_colour, says_shape = colour[shape]
-    caption = Caption(thing.colour if says_colour else None, thing.shape if says_shape else None)
+    """A caption that is true of a thing; it says the colour, the shape, or mostly both."""
+    says_colour, says_shape = ((True, True), (True, False), (False, True))[max(0, rng.integers(6) - 3)]
+    colour = thing.colour if says_colour and thing.colour in COLOURS else None
+    caption = Caption(colour, thing.shape if says_shape or colour is None else None)
     if rng.random() < 0.35:
         caption = replace(caption, texture=thing.texture)
     if rng.random() < 0.35:
         caption = replace(caption, size=thing.size)
-    others = [other for other in scene if other is not thing]
+    others = [other for other in scene if other is not thing and other.colour in COLOURS]
     if others and rng.random() < 0.2:
         other = others[rng.integers(len(others))]
         caption = replace(caption, relation=thing.relation_to(other), other=other.pair)
@@ -212,7 +229,7 @@ def _paint(
     v = ((y - thing.y) * np.cos(angle) - (x - thing.x) * np.sin(angle)) / thing.radius
     u = ((y - thing.y) * np.sin(angle) + (x - thing.x) * np.cos(angle)) / thing.radius
     depth = _depth(thing.shape, v, u) * thing.radius  # pixels from the outline, inside above 0
-    colour = np.array(COLOURS[thing.colour]) + rng.normal(0, 10, 3) + rng.normal(0, 10)
+    colour = np.array((COLOURS | UNNAMED)[thing.colour]) + rng.normal(0, 10, 3) + rng.normal(0, 10)
     bright = np.ones_like(v)
     if thing.texture == "striped":
         bright = np.where(np.sin(v * thing.radius * 2 * np.pi / 8) > 0, 1.0, 0.55)

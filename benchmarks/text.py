@@ -5,8 +5,8 @@ pictures, and is asked by its embedding of a phrase. What was stopped goes on wh
 faster in two processes:
 
     python benchmarks/text.py --stages clip
-    torchrun --nproc-per-node 2 benchmarks/text.py --stages words --minutes 60
-    python benchmarks/text.py --stages measure --minutes 60
+    torchrun --nproc-per-node 2 benchmarks/text.py --stages words
+    python benchmarks/text.py --stages measure
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import time
 import zipfile
@@ -27,13 +28,13 @@ import torch
 from dual import train_dual
 from PIL import Image
 from scenes import KINDS, NEW_PAIRS, SIDE, Caption, Scene, asked_scene, scenes
-from sections import Report
+from sections import Report, processor
 
 from napari_samscape.evaluation.metrics import bootstrap_interval
 from napari_samscape.model.config import DecoderConfig
 from napari_samscape.model.nano import NanoConfig
 from napari_samscape.model.sam import Sam, build_nano
-from napari_samscape.model.weights import load_model, save_model
+from napari_samscape.model.weights import choose_device, load_model, save_model
 from napari_samscape.prediction.ask import ask, go_on
 from napari_samscape.prediction.clip import Clip, load_clip
 from napari_samscape.prediction.instances import instances_from_labels
@@ -87,7 +88,7 @@ def train_words(work: Path, options: argparse.Namespace) -> None:
         start="fresh.safetensors" if start is None else str(start.resolve()),
         parts=("image_encoder.", "prompt_encoder.", "mask_decoder."),
         minutes=options.minutes,
-        batch=8,
+        batch=options.batch,
         crop=SHOWN,
         shown=SHOWN,
         objects=6,
@@ -99,10 +100,18 @@ def train_words(work: Path, options: argparse.Namespace) -> None:
         text_share=0.85,
         text_noise=options.noise,
         threads=1,
-        device="cpu",
+        device=options.device,
         folder=work,
     )
     train(config, say)
+    if not int(os.environ.get("RANK", 0)):
+        computer = {"processes": int(os.environ.get("WORLD_SIZE", 1)), "on": device_name(options.device)}
+        (work / "words" / "trained.json").write_text(json.dumps(computer))
+
+
+def device_name(device: str) -> str:
+    """The graphics card or the processor that ``device`` stands for."""
+    return torch.cuda.get_device_name() if choose_device(device).type == "cuda" else processor()
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,7 @@ def about(work: Path, options: argparse.Namespace) -> list[str]:
     """Where the figures come from, and what they mean."""
     log = [json.loads(line) for line in (work / "words" / "log.jsonl").read_text().splitlines()]
     last = [row for row in log if "loss" in row][-1]
+    trained = json.loads((work / "words" / "trained.json").read_text())
     with zipfile.ZipFile(work / "scenes.zip") as archive:
         shown = len(json.loads(archive.read("index.json")))
     begun = "random weights" if options.start is None else f"an earlier run's, {options.start.name}"
@@ -178,9 +188,11 @@ def about(work: Path, options: argparse.Namespace) -> list[str]:
         "One thing is asked for among five, by a phrase, in scenes that were never seen.",
         "",
         f"- Dual encoder: {options.steps} steps of 96 crops, on {options.scenes} scenes of {SIDE} pixels.",
-        f"- Model: {last['step']} steps of 48 things in {last['seconds'] / 60:.0f} minutes, on "
-        f"{shown} scenes, from {begun}, "
-        f"with text_noise {options.noise:g}.",
+        f"- Model: {last['step']} steps of {6 * options.batch} things in {last['seconds'] / 60:.0f} minutes, "
+        f"on {shown} scenes, from {begun}, with text_noise {options.noise:g}; "
+        f"{trained['processes']} processes on {trained['on']}.",
+        "- Half of the things of training have colours that no caption names, so that shapes are learnt",
+        "  apart from colours.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",
@@ -228,10 +240,12 @@ def verdict(measured: dict[tuple[str, str], list[Measured]]) -> list[str]:
 def main() -> None:
     """Train what is not trained yet, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=1500, help="to train on")
+    parser.add_argument("--scenes", type=int, default=3000, help="to train on")
     parser.add_argument("--steps", type=int, default=1500, help="of the dual encoder")
-    parser.add_argument("--minutes", type=float, default=25, help="of training by text")
-    parser.add_argument("--noise", type=float, default=0.5, help="text_noise of that training")
+    parser.add_argument("--minutes", type=float, default=50, help="of training by text")
+    parser.add_argument("--batch", type=int, default=8, help="crops of a step of that training")
+    parser.add_argument("--device", default="cpu", help="of that training")
+    parser.add_argument("--noise", type=float, default=0.7, help="text_noise of that training")
     parser.add_argument("--start", type=Path, default=None, help="weights to begin with, else random ones")
     parser.add_argument("--phrases", type=int, default=100, help="of each kind, to measure with")
     parser.add_argument("--first", type=int, default=0, help="number of the first scene to measure with")
