@@ -45,7 +45,7 @@ def test_docks_are_offered_in_naparis_menus_for_layers(manifest):
     segment = ["prompt", "everything", "boxes", "text", "edges", "batch"]
     assert menus == {
         "napari/layers/segment": [f"{NAME}.{name}" for name in segment],
-        "napari/layers/annotate": [f"{NAME}.prompt"],
+        "napari/layers/annotate": [f"{NAME}.{name}" for name in ("prompt", "project", "train")],
     }
     docks = {widget.command for widget in manifest.contributions.widgets}
     assert docks >= {command for commands in menus.values() for command in commands}
