@@ -9,6 +9,8 @@ from PIL import Image
 
 from napari_samscape.annotation import loop
 from napari_samscape.annotation.project import Project
+from napari_samscape.errors import InputError
+from napari_samscape.widgets.assistant import LocalAssistant, ProcessAssistant
 from napari_samscape.widgets.project import ProjectWidget
 
 
@@ -27,7 +29,7 @@ def open_project(make_napari_viewer, qtbot, monkeypatch):
 
     def open_it(folder):
         viewer = make_napari_viewer()
-        dock = ProjectWidget(viewer)
+        dock = ProjectWidget(viewer, LocalAssistant)
         viewer.window.add_dock_widget(dock)
         monkeypatch.setattr(dock, "_folder", lambda what: str(folder))
         dock.open_button.click()
@@ -67,3 +69,14 @@ def test_what_is_no_project_is_said(open_project, tmp_path, told) -> None:
     _, dock = open_project(tmp_path)
     assert "is no annotation project" in dock.status.text.text() and told
     assert not dock.next_button.isEnabled()
+
+
+def test_another_process_gives_the_same_picture_and_says_the_same(folder, tmp_path) -> None:
+    there, here = ProcessAssistant(), LocalAssistant()
+    (name, pixels, labels), expected = (one.next(folder, lambda *_: None) for one in (there, here))
+    assert name == expected[0] == "a"
+    np.testing.assert_array_equal(pixels, expected[1])
+    np.testing.assert_array_equal(labels, expected[2])
+    with pytest.raises(InputError, match="is no annotation project"):
+        there.next(tmp_path, lambda *_: None)
+    there.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_error
@@ -16,7 +16,6 @@ from napari_samscape.widgets.worker import Jobs
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_samscape.widgets.engine import Engine
 
 NO_IMAGE = "Open an image to begin."
 
@@ -69,13 +68,23 @@ class Dock(QWidget):
         _closer(self._jobs, self._listening, self._engines)()
 
 
+class Closable(Protocol):
+    """What has to be given back."""
+
+    def close(self) -> None:
+        """Give back what it has taken, whatever is under way."""
+
+
+AnEngine = TypeVar("AnEngine", bound=Closable)
+
+
 class Engines:
     """The engine that a dock has; one that is given up keeps no memory and no process."""
 
     def __init__(self) -> None:
-        self._engine: Engine | None = None
+        self._engine: Closable | None = None
 
-    def take(self, engine: Engine) -> Engine:
+    def take(self, engine: AnEngine) -> AnEngine:
         """Have another engine instead of the one before."""
         self.close()
         self._engine = engine

@@ -36,10 +36,48 @@ ENDED = (
 )
 
 
-class ProcessEngine:
-    """An Engine whose model is in a process of its own, at low priority, so that the window never waits.
+class Remote:
+    """Something in a process of its own, at low priority, so that the window never waits for it.
 
     The process starts with the first question and ends with this object, or with this process.
+
+    Parameters
+    ----------
+    what : str
+        Module and class over there, as ``package.module:Class``.
+    arguments : str
+        What it is made of.
+    """
+
+    def __init__(self, what: str, *arguments: str) -> None:
+        self._command = [sys.executable, "-m", "napari_samscape.widgets.serving", what, *arguments]
+        self._numbers = count()
+        self._asking = threading.Lock()
+        self._worker: _Worker | None = None
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
+
+    def _ask(self, method: str, progress: Progress, *arguments: Any) -> Any:
+        with self._asking:
+            worker = self._worker
+            if worker is None or not worker.alive:
+                self._before_start()
+                progress(0, 0, "Starting the model's process…")
+                worker = self._worker = _Worker(self._command)
+                # Whoever forgets an engine, or dies, ends its process too.
+                weakref.finalize(self, worker.end)
+            return worker.ask(next(self._numbers), method, arguments, progress)
+
+    def _before_start(self) -> None:
+        """Forget what the last process knew."""
+
+
+class ProcessEngine(Remote):
+    """An Engine whose model is in a process of its own.
 
     Parameters
     ----------
@@ -52,11 +90,8 @@ class ProcessEngine:
     def __init__(
         self, model: str = "nano", engine: str = "napari_samscape.widgets.engine:LocalEngine"
     ) -> None:
+        super().__init__(engine, model)
         self.model = model
-        self._command = [sys.executable, "-m", "napari_samscape.widgets.serving", engine, model]
-        self._numbers = count()
-        self._asking = threading.Lock()
-        self._worker: _Worker | None = None
         self._pictures: dict[Hashable, NDArray[np.uint8]] = {}
         self._dense: bool | None = LocalEngine(model).has_dense
 
@@ -77,10 +112,8 @@ class ProcessEngine:
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        worker, self._worker = self._worker, None
+        super().close()
         self._pictures.clear()
-        if worker is not None:
-            worker.end()
 
     # --- what takes its time ---
 
@@ -134,16 +167,8 @@ class ProcessEngine:
         learnt: Learnt = self._ask("tune", progress, lesson)
         return learnt
 
-    def _ask(self, method: str, progress: Progress, *arguments: Any) -> Any:
-        with self._asking:
-            worker = self._worker
-            if worker is None or not worker.alive:
-                self._pictures = {}
-                progress(0, 0, "Starting the model's process…")
-                worker = self._worker = _Worker(self._command)
-                # Whoever forgets an engine, or dies, ends its process too.
-                weakref.finalize(self, worker.end)
-            return worker.ask(next(self._numbers), method, arguments, progress)
+    def _before_start(self) -> None:
+        self._pictures = {}
 
 
 class _Worker:

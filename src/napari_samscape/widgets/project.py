@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari.viewer
@@ -13,17 +13,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_samscape.errors import InputError
+from napari_samscape.widgets.assistant import Assistant, Next, ProcessAssistant
 from napari_samscape.widgets.controls import StatusRow
 from napari_samscape.widgets.dock import Dock, tell
 from napari_samscape.widgets.fields import tip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
     from napari_samscape.annotation.project import Entry, Project
-    from napari_samscape.widgets.engine import Progress
 
 TOLD = "Begin a project over a folder of pictures, or open one."
 FOLDERS = {
@@ -37,8 +33,11 @@ class ProjectWidget(Dock):
     """Go through the pictures of an annotation project."""
 
     # napari recognises the viewer's parameter by just this annotation.
-    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+    def __init__(
+        self, viewer: napari.viewer.Viewer, assistant: Callable[[], Assistant] = ProcessAssistant
+    ) -> None:
         super().__init__(viewer)
+        self._assistant = self._engines.take(assistant())
         self.project: Project | None = None
         self._shown: tuple[Entry, Image, Labels] | None = None
         self.new_button = _button("New…", "Begin a project over a folder of pictures.")
@@ -84,7 +83,8 @@ class ProjectWidget(Dock):
         """Look for the next picture, off the GUI thread."""
         if self.project is None or self._jobs.busy:
             return
-        self._jobs.start(partial(_next, self.project.folder), self._on_next, self._on_failed, self._show)
+        work = partial(self._assistant.next, self.project.folder)
+        self._jobs.start(work, self._on_next, self._on_failed, self._show)
         self._show("Looking for the next picture…")
 
     def accept(self) -> None:
@@ -115,7 +115,7 @@ class ProjectWidget(Dock):
             return
         self.show_next()
 
-    def _on_next(self, found: tuple[Project, Entry, NDArray[Any], NDArray[Any]] | None) -> None:
+    def _on_next(self, found: Next | None) -> None:
         for layer in self._shown[1:] if self._shown else ():
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
@@ -123,14 +123,18 @@ class ProjectWidget(Dock):
         if found is None:
             self._show("All pictures are done.")
             return
-        self.project, entry, pixels, labels = found
-        image, drawn = Image(pixels, name=entry.name), Labels(labels, name=f"{entry.name} objects")
+        from napari_samscape.annotation.project import Project
+
+        assert self.project is not None
+        self.project = Project.open(self.project.folder)  # it may have a new model by now
+        name, pixels, labels = found
+        image, drawn = Image(pixels, name=name), Labels(labels, name=f"{name} objects")
         self.viewer.add_layer(image)
         self.viewer.add_layer(drawn)
-        self._shown = entry, image, drawn
+        self._shown = self.project.entry(name), image, drawn
         left, every = len(self.project.left()), len(self.project.state.pictures)
         told = f"{every - left} of {every} pictures done; model version {self.project.newest.number}."
-        self._show(f"{told} Label all objects of '{entry.name}', then Accept.")
+        self._show(f"{told} Label all objects of '{name}', then Accept.")
 
     def _on_failed(self, error: Exception | None) -> None:
         if error is None:
@@ -155,25 +159,6 @@ class ProjectWidget(Dock):
 
     def _folder(self, what: str) -> str:
         return str(QFileDialog.getExistingDirectory(self, FOLDERS[what]))
-
-
-def _next(folder: Path, progress: Progress) -> tuple[Project, Entry, NDArray[Any], NDArray[Any]] | None:
-    """The next picture, and its labels as far as they are there or filled in."""
-    from napari_samscape.annotation.loop import next_picture
-    from napari_samscape.annotation.project import Project
-    from napari_samscape.model.weights import load_model
-    from napari_samscape.prediction.instances import labels_from_instances
-    from napari_samscape.prediction.types import Instances
-
-    project = Project.open(folder)
-    found = next_picture(project, load_model(project.model_path(project.newest)), progress=progress)
-    if found is None:
-        return None
-    entry, proposal = found
-    pixels = entry.read()
-    there = [one.item for one in project.accepted(entry.name)]
-    items = Instances((*there, *proposal.filled), (pixels.shape[0], pixels.shape[1]))
-    return project, entry, pixels, labels_from_instances(items)
 
 
 def _button(text: str, about: str) -> QPushButton:

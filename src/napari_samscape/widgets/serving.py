@@ -1,4 +1,4 @@
-"""A model in a process of its own, from inside: ``python -m napari_samscape.widgets.serving CLASS MODEL``.
+"""A model in a process of its own, from inside: ``python -m napari_samscape.widgets.serving CLASS [MODEL]``.
 
 torch beside the window's own thread slows it, however low its priority: both want Python's lock. So the
 docks' engines live here. Requests come as pickles on standard input, ``(number, method, arguments)`` or
@@ -106,7 +106,7 @@ def main() -> None:
     keep_freed_memory()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what anybody prints must not come between
-    serve(named(sys.argv[1])(sys.argv[2]), sys.stdin.buffer, answers)
+    serve(named(sys.argv[1])(*sys.argv[2:]), sys.stdin.buffer, answers)
 
 
 if __name__ == "__main__":
