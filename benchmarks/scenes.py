@@ -115,11 +115,15 @@ class Scene:
 
 
 def training_scene(seed: int) -> Scene:
-    """A scene without a new pair; the same seed gives the same scene."""
+    """A scene without a new pair; the same seed gives the same scene.
+
+    Its things have two or three colours, so that colour alone seldom tells which is meant.
+    """
     rng = np.random.default_rng((1, seed))
+    kinds = [COLOURS if rng.random() < 0.5 else UNNAMED for _ in range(rng.integers(2, 4))]
+    colours = [str(rng.choice(list(kind))) for kind in kinds]
     things: list[Thing] = []
     while len(things) < 6:
-        colours = COLOURS if rng.random() < 0.5 else UNNAMED
         things += [thing for thing in [random_thing(rng, colours)] if thing.pair not in NEW_PAIRS]
     return draw(things, rng)
 

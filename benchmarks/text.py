@@ -191,8 +191,8 @@ def about(work: Path, options: argparse.Namespace) -> list[str]:
         f"- Model: {last['step']} steps of {6 * options.batch} things in {last['seconds'] / 60:.0f} minutes, "
         f"on {shown} scenes, from {begun}, with text_noise {options.noise:g}; "
         f"{trained['processes']} processes on {trained['on']}.",
-        "- Half of the things of training have colours that no caption names, so that shapes are learnt",
-        "  apart from colours.",
+        "- Half of the colours of training are such as no caption names, so that shapes are learnt apart",
+        "  from colours; a scene has two or three colours, so that its things differ in shape.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",
