@@ -157,22 +157,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return lines + [form.format(**row) for row in rows]
 
 
-def main() -> None:
-    """Measure, then write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--volumes", nargs="+", default=list(VOLUMES), choices=VOLUMES, metavar="NAME")
-    parser.add_argument("--limit", type=int, default=None, help="objects to propagate, of each volume")
-    parser.add_argument("--slices", type=int, default=None, help="middle slices to measure, of each volume")
-    parser.add_argument("--agreement", type=float, default=PropagateOptions.min_agreement)
-    parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
-    options = parser.parse_args()
-    try:
-        model = load_model(options.model)
-        rows = [measure(name, model, options) for name in options.volumes]
-    except InputError as error:
-        raise SystemExit(str(error)) from error
+def put(rows: list[dict[str, Any]], out: Path) -> None:
+    """Write what was measured so far."""
     said = [
         "AP50 and mean IoU are of whole 3D objects; `benchmarks/volumes.py` says how they are measured.",
         "`nano` was trained on slices of these volumes, so its figures are not those of unseen data.",
@@ -182,7 +168,28 @@ def main() -> None:
         ),
     ]
     command = " ".join(["python benchmarks/volumes.py", *sys.argv[1:]])
-    Report(options.out).put("Volumes", [*said, "", *table(rows)], command)
+    Report(out).put("Volumes", [*said, "", *table(rows)], command)
+
+
+def main() -> None:
+    """Measure, and write after each volume."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--volumes", nargs="+", default=list(VOLUMES), choices=VOLUMES, metavar="NAME")
+    parser.add_argument("--limit", type=int, default=None, help="objects to propagate, of each volume")
+    parser.add_argument("--slices", type=int, default=None, help="middle slices to measure, of each volume")
+    parser.add_argument("--agreement", type=float, default=PropagateOptions.min_agreement)
+    parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
+    parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
+    options = parser.parse_args()
+    rows = []
+    try:
+        model = load_model(options.model)
+        for name in options.volumes:
+            rows.append(measure(name, model, options))
+            put(rows, options.out)
+    except InputError as error:
+        raise SystemExit(str(error)) from error
     print(options.out)
 
 
