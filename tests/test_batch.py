@@ -15,6 +15,7 @@ from PIL import Image as pillow
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import Image, open_image
+from napari_samscape.model import weights
 from napari_samscape.prediction.types import Prompts
 from napari_samscape.scaling.batch import Job, run, segment
 
@@ -41,6 +42,15 @@ def test_everything_in_a_plane_gets_an_id() -> None:
 def test_any_type_and_number_of_channels_is_segmented(dtype: str, channels: int) -> None:
     pixels = np.repeat((spots((10, 10), dtype="bool") * 200).astype(dtype)[..., None], channels, axis=-1)
     assert segment(pixels, model=MODEL).max() == 1
+
+
+def test_a_model_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"bright": MODEL, Path("bright.pth"): MODEL}
+    monkeypatch.setattr(weights, "load_model", names.__getitem__)
+    assert [segment(spots((10, 10)), model=name).max() for name in names] == [1, 1]
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="abacus"):
+        segment(spots((10, 10)), model="abacus")
 
 
 def test_ids_go_on_from_plane_to_plane() -> None:

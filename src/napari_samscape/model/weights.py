@@ -71,6 +71,11 @@ def load_model(
     return model.to(choose_device(device)).eval()
 
 
+def given_model(model: Sam | str | Path) -> Sam:
+    """A model as it is, or the one of a name or path, see `load_model`."""
+    return load_model(model) if isinstance(model, str | Path) else model
+
+
 def choose_device(device: str | torch.device | None) -> torch.device:
     """Check a device's name; "auto" takes CUDA or MPS where there is one.
 

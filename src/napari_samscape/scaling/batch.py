@@ -65,7 +65,7 @@ Load = Callable[[Job, Progress | None], "Sam"]
 def segment(  # noqa: PLR0913  (the public face of all modes)
     image: Image | str | os.PathLike[str] | ArrayLike,
     *,
-    model: Sam,
+    model: Sam | str | Path = "nano",
     mode: str | None = None,
     prompts: Prompts | Sequence[Prompts] | None = None,
     boxes: Boxes = (),
@@ -84,8 +84,8 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
     ----------
     image : Image, path or array_like
         See `napari_samscape.open_image`. Each plane of a stack over z or t is looked at by itself.
-    model : Sam
-        See `napari_samscape.load_model`.
+    model : Sam, str or path
+        What `napari_samscape.load_model` gives, or what it takes; give a loaded one to more than one call.
     mode : {"everything", "prompts", "boxes", "edges", "text"}, optional
         Where left out, "prompts" or "boxes" if there are any, or a detector; "text" for a phrase alone.
     prompts : Prompts or sequence of Prompts, optional
@@ -127,9 +127,11 @@ def segment(  # noqa: PLR0913  (the public face of all modes)
 
     Examples
     --------
-    >>> labels = segment("cells.ome.zarr", model=load_model("nano"))  # doctest: +SKIP
+    >>> labels = segment("cells.ome.zarr")  # doctest: +SKIP
     """
-    image = open_image(image)
+    from napari_samscape.model.weights import given_model
+
+    image, model = open_image(image), given_model(model)
     each = (prompts,) if isinstance(prompts, Prompts) else tuple(prompts or ())
     boxed = len(boxes) or detector is not None
     mode = mode or ("prompts" if each else "boxes" if boxed else "text" if phrase else "everything")

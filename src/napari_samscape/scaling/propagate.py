@@ -17,6 +17,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -152,7 +153,7 @@ def propagate(  # noqa: PLR0913  (a public face: two for what, the others to ove
     volume: Image | str | os.PathLike[str] | ArrayLike,
     prompts: Mapping[int, Prompts],
     *,
-    model: Sam,
+    model: Sam | str | Path = "nano",
     axis: str | None = None,
     at: int = 0,
     options: PropagateOptions | None = None,
@@ -166,8 +167,8 @@ def propagate(  # noqa: PLR0913  (a public face: two for what, the others to ove
         See `napari_samscape.open_image`. One slice after another is read.
     prompts : mapping of int to Prompts
         By slice; points, a box, a bool mask. More of them correct the result: their slices start from them.
-    model : Sam
-        See `napari_samscape.load_model`.
+    model : Sam, str or path
+        What `napari_samscape.load_model` gives, or what it takes; give a loaded one to more than one call.
     axis : {"z", "t"}, optional
         Along which to go; z where there is one, else t.
     at : int
@@ -198,7 +199,9 @@ def propagate(  # noqa: PLR0913  (a public face: two for what, the others to ove
     ...     y0, x0, y1, x1 = step.item.box
     ...     labels[step.index, y0:y1, x0:x1][step.item.mask] = 1
     """
-    image = open_image(volume)
+    from napari_samscape.model.weights import given_model
+
+    image, model = open_image(volume), given_model(model)
     axis = axis or ("z" if "z" in image.stacked else "t")
     _check(image, axis, at, prompts)
     slices = _Slices(image, axis, at, model, look_over(image).limits, {} if seen is None else seen)
