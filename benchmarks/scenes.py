@@ -117,14 +117,16 @@ class Scene:
 def training_scene(seed: int) -> Scene:
     """A scene without a new pair; the same seed gives the same scene.
 
-    Its things have two or three colours, so that colour alone seldom tells which is meant.
+    Its things have two to four colours and as many shapes, so that neither alone tells which is meant.
     """
     rng = np.random.default_rng((1, seed))
-    kinds = [COLOURS if rng.random() < 0.5 else UNNAMED for _ in range(rng.integers(2, 4))]
+    kinds = [COLOURS if rng.random() < 0.5 else UNNAMED for _ in range(rng.integers(2, 5))]
     colours = [str(rng.choice(list(kind))) for kind in kinds]
+    shapes = rng.choice(SHAPES, rng.integers(2, 5), replace=False).tolist()
     things: list[Thing] = []
     while len(things) < 6:
-        things += [thing for thing in [random_thing(rng, colours)] if thing.pair not in NEW_PAIRS]
+        thing = random_thing(rng, colours, shapes)
+        things += [thing] if thing.pair not in NEW_PAIRS else []
     return draw(things, rng)
 
 
@@ -171,8 +173,10 @@ def _try(kind: str, rng: np.random.Generator) -> tuple[Scene, Caption]:
     return scene, caption
 
 
-def random_thing(rng: np.random.Generator, colours: Iterable[str] = tuple(COLOURS)) -> Thing:
-    kinds = (list(colours), SHAPES, TEXTURES, list(SIZES))
+def random_thing(
+    rng: np.random.Generator, colours: Iterable[str] = tuple(COLOURS), shapes: Sequence[str] = SHAPES
+) -> Thing:
+    kinds = (list(colours), list(shapes), TEXTURES, list(SIZES))
     return Thing(*(str(rng.choice(kind)) for kind in kinds))
 
 

@@ -192,7 +192,7 @@ def about(work: Path, options: argparse.Namespace) -> list[str]:
         f"on {shown} scenes, from {begun}, with text_noise {options.noise:g}; "
         f"{trained['processes']} processes on {trained['on']}.",
         "- Half of the colours of training are such as no caption names, so that shapes are learnt apart",
-        "  from colours; a scene has two or three colours, so that its things differ in shape.",
+        "  from colours; a scene has few colours and few shapes, so that neither tells enough.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",
