@@ -57,5 +57,7 @@ class Describe:
             factor = float(rng.uniform(*ENLARGED))
             squares.append(square_crop(picture, (y0, x0, y1, x1), self.clip.size, factor, alone))
         seen = self.clip.pictures(torch.stack(squares))
+        if not self.noise:
+            return seen
         away = torch.from_numpy(rng.standard_normal(seen.shape)).to(seen.dtype)
         return F.normalize(seen + self.noise / seen.shape[1] ** 0.5 * away, dim=-1)
