@@ -99,7 +99,7 @@ class Settings:
     views: int = 40
     scenes: int = 12
     rehearsal: float = 0.35
-    share: float = 0.7
+    share: float = 0.5
     rank: int = 4
     seed: int = 0
 

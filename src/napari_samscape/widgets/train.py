@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 METHODS = (
     ("decoder", "Decoder", "The encoder stays as it is: minutes on a laptop."),
     ("lora", "Decoder and attention", "Low-rank changes to the encoder's attention, too; for a GPU."),
-    ("full", "Everything", "All weights; for a GPU."),
+    ("full", "Everything", "All weights; for a GPU, or for nano, which gains more so."),
 )
 Work = Callable[["Progress"], Learnt]
 
@@ -52,7 +52,7 @@ class TrainWidget(TaskDock):
             self.method.setItemData(number, about, Qt.ItemDataRole.ToolTipRole)
         self.minutes = QDoubleSpinBox()
         self.minutes.setRange(0.1, 600)
-        self.minutes.setValue(2)
+        self.minutes.setValue(2.5)
         self.minutes.setSuffix(" min")
         self.minutes.setToolTip(
             tip("Time to learn, in minutes, at most; it ends earlier when nothing more is gained.")
