@@ -93,9 +93,8 @@ class Objects:
 
     def at(self, place: str) -> NDArray[np.bool_]:
         """Which objects lie ``"inside"`` tiles, on ``"seams"``, or inside and on ``"middles"``."""
-        if place == "seams":
-            return self.on_seam
-        return ~self.on_seam & self.on_middle if place == "middles" else ~self.on_seam
+        inside = ~self.on_seam
+        return {"inside": inside, "seams": self.on_seam, "middles": inside & self.on_middle}[place]
 
 
 def compare(truth: Any, found: Any) -> tuple[Objects, Objects, NDArray[np.int64]]:
@@ -125,7 +124,7 @@ def _objects(rows: NDArray[np.int64]) -> Objects:
 
 
 def _quarters(array: Any) -> Iterator[tuple[tuple[slice, ...], tuple[int, int]]]:
-    """Parts of an array of two axes, each in one chunk and in one block between the middles of chunks."""
+    """Parts of an array of two axes, each in one chunk (of even sides) and one block between middles."""
     halves = [chunk // 2 for chunk in array.chunks]
     counts = [-(-size // half) for size, half in zip(array.shape, halves, strict=True)]
     for place in np.ndindex(*counts):
@@ -142,7 +141,7 @@ def ap50(true: Objects, found: Objects, pairs: NDArray[np.int64], place: str) ->
     union = true.areas[pairs[:, 0]] + found.areas[pairs[:, 1]] - pairs[:, 2]
     hits = pairs[2 * pairs[:, 2] > union]
     there = (true.areas > 0) & true.at(place)
-    where = found.at(place)
+    where = found.at(place).copy()
     fullest_last = pairs[np.argsort(pairs[:, 2])]
     where[fullest_last[:, 1]] = true.at(place)[fullest_last[:, 0]]
     answered = (found.areas > 0) & where

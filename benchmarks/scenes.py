@@ -5,7 +5,7 @@ Some pairs of colour and shape are kept for measuring: no scene and no caption o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +40,8 @@ UNNAMED = {
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 TEXTURES = ("plain", "striped", "dotted")
 SIZES = {"small": (13.0, 16.0), "large": (23.0, 28.0)}  # radii
+#: Whether colour and shape are said, as often as it stands here.
+SAID = ((True, True),) * 4 + ((True, False), (False, True))
 RELATIONS = ("left of", "right of", "above", "below")
 #: Pairs that training never sees: each colour once, and no shape more than twice.
 NEW_PAIRS = frozenset(
@@ -126,7 +128,8 @@ def training_scene(seed: int) -> Scene:
     things: list[Thing] = []
     while len(things) < 6:
         thing = random_thing(rng, colours, shapes)
-        things += [thing] if thing.pair not in NEW_PAIRS else []
+        if thing.pair not in NEW_PAIRS:
+            things.append(thing)
     return draw(things, rng)
 
 
@@ -174,15 +177,15 @@ def _try(kind: str, rng: np.random.Generator) -> tuple[Scene, Caption]:
 
 
 def random_thing(
-    rng: np.random.Generator, colours: Iterable[str] = tuple(COLOURS), shapes: Sequence[str] = SHAPES
+    rng: np.random.Generator, colours: Sequence[str] = tuple(COLOURS), shapes: Sequence[str] = SHAPES
 ) -> Thing:
-    kinds = (list(colours), list(shapes), TEXTURES, list(SIZES))
+    kinds = (colours, shapes, TEXTURES, list(SIZES))
     return Thing(*(str(rng.choice(kind)) for kind in kinds))
 
 
 def random_caption(thing: Thing, scene: Sequence[Thing], rng: np.random.Generator) -> Caption:
-    """A caption that is true of a thing; it says the colour, the shape, or mostly both."""
-    says_colour, says_shape = ((True, True), (True, False), (False, True))[max(0, rng.integers(6) - 3)]
+    """A caption that is true of a thing; it says the colour, the shape, or mostly both, see `SAID`."""
+    says_colour, says_shape = SAID[rng.integers(len(SAID))]
     colour = thing.colour if says_colour and thing.colour in COLOURS else None
     caption = Caption(colour, thing.shape if says_shape or colour is None else None)
     if rng.random() < 0.35:

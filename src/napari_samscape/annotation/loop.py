@@ -138,9 +138,9 @@ def train_in_background(project: Project) -> bool:
             pass
     except InputError:
         return False
-    command = [sys.executable, "-m", "napari_samscape.cli", "engine", "train", str(project.folder)]
+    program = [sys.executable, "-m", "napari_samscape.cli"]
+    command = [*program, "engine", "train", "--give-way", str(project.folder)]  # labelling goes on meanwhile
     with (project.folder / LOG).open("ab") as log:
-        command.append("--give-way")  # somebody labels the next picture meanwhile
         subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
     return True
 

@@ -2,9 +2,9 @@
 
 The parent is only read. What it knew is kept in four ways: by default most of its encoder is frozen; some of
 the steps are about what the parent says of sample pictures, and about made-up scenes; the child lies between
-the parent and what was learnt, which costs little of what is new and saves much of what was known (Wortsman
-et al. 2022, "Robust fine-tuning of zero-shot models"); and of all weights met on the way those are kept that
-answer best about objects that no step has seen, and about the sample pictures.
+the parent and what was learnt (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"); and of all
+weights met on the way those are kept that answer best about objects that no step has seen, and about the
+sample pictures.
 """
 
 from __future__ import annotations
@@ -243,7 +243,8 @@ def finetune(
     learner = Learner(parent, settings)
     known = remembered(learner.child) if settings.rehearsal and settings.scenes >= len(PICTURES) else []
     make = _lessons(learner, material.learn, known, tell)
-    checks, reminders = _checks(learner, material.check), _checks(learner, known)
+    checks = _checks(learner, material.check)
+    reminders = _checks(learner, known) if checks else []
     best, kept, highest = learner.snapshot(), 0, 0.0
     course: list[tuple[int, float]] = []
     if checks:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from napari_samscape.widgets.engine import Progress
 from napari_samscape.widgets.process_engine import Remote
 
-Progress = Callable[[int, int, str], None]
 Next = tuple[str, NDArray[Any], NDArray[Any]]
 """Name, pixels (y, x) or (y, x, c), and labels (y, x) as far as they are there or filled in."""
 

@@ -19,7 +19,10 @@ from napari_samscape.widgets.dock import Dock, tell
 from napari_samscape.widgets.fields import tip
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_samscape.annotation.project import Entry, Project
+    from napari_samscape.widgets.engine import Progress
 
 TOLD = "Begin a project over a folder of pictures, or open one."
 FOLDERS = {
@@ -83,7 +86,7 @@ class ProjectWidget(Dock):
         """Look for the next picture, off the GUI thread."""
         if self.project is None or self._jobs.busy:
             return
-        work = partial(self._assistant.next, self.project.folder)
+        work = partial(_next, self._assistant, self.project.folder)
         self._jobs.start(work, self._on_next, self._on_failed, self._show)
         self._show("Looking for the next picture…")
 
@@ -115,7 +118,7 @@ class ProjectWidget(Dock):
             return
         self.show_next()
 
-    def _on_next(self, found: Next | None) -> None:
+    def _on_next(self, found: tuple[Project, Next] | None) -> None:
         for layer in self._shown[1:] if self._shown else ():
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
@@ -123,11 +126,7 @@ class ProjectWidget(Dock):
         if found is None:
             self._show("All pictures are done.")
             return
-        from napari_samscape.annotation.project import Project
-
-        assert self.project is not None
-        self.project = Project.open(self.project.folder)  # it may have a new model by now
-        name, pixels, labels = found
+        self.project, (name, pixels, labels) = found
         image, drawn = Image(pixels, name=name), Labels(labels, name=f"{name} objects")
         self.viewer.add_layer(image)
         self.viewer.add_layer(drawn)
@@ -159,6 +158,14 @@ class ProjectWidget(Dock):
 
     def _folder(self, what: str) -> str:
         return str(QFileDialog.getExistingDirectory(self, FOLDERS[what]))
+
+
+def _next(assistant: Assistant, folder: Path, progress: Progress) -> tuple[Project, Next] | None:
+    """The next picture, and the project as it is by then: it may have a new model."""
+    from napari_samscape.annotation.project import Project
+
+    found = assistant.next(folder, progress)
+    return None if found is None else (Project.open(folder), found)
 
 
 def _button(text: str, about: str) -> QPushButton:

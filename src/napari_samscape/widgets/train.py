@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 METHODS = (
     ("decoder", "Decoder", "The encoder stays as it is: minutes on a laptop."),
     ("lora", "Decoder and attention", "Low-rank changes to the encoder's attention, too; for a GPU."),
-    ("full", "Everything", "All weights; for a GPU, or for nano, which gains more so."),
+    ("full", "Everything", "All weights; for a GPU, or for nano."),
 )
 Work = Callable[["Progress"], Learnt]
 
