@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 
+from napari_samscape.model.process import keep_freed_memory
 from napari_samscape.model.weights import load_model
 from napari_samscape.scaling.batch import run
 from napari_samscape.scaling.cluster import connected
@@ -25,6 +26,7 @@ def cpu_seconds() -> float:
 
 def main() -> None:
     """Do it."""
+    keep_freed_memory()  # as the command samscape does
     settings = json.loads(sys.argv[1])
     workers = settings.pop("workers", None)
     job = Job(**settings)

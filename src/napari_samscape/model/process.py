@@ -1,10 +1,11 @@
-"""What a program of ours, not a library, asks of the system: memory that is kept, and to come last."""
+"""What is asked of the system: memory that is kept or given back, and to come last."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's <malloc.h>
@@ -20,12 +21,27 @@ def keep_freed_memory() -> bool:
     which then clears every page of the next one: a fifth of the time of a prompt of SAM's ViT-B, see
     ``benchmarks/compare_reference.py``. For programs of ours; a library leaves its user's process alone.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries than glibc have none
+    mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, KEPT))
+
+
+def give_back_memory() -> bool:
+    """Give all freed memory back to the system; false where there was none, or no such call.
+
+    What is freed lies in gaps between what is not. From tile to tile the gaps are other ones, and a process
+    grows slowly though it holds no more than before, see ``benchmarks/scale.py``.
+    """
+    trim = _of_glibc("malloc_trim")
+    return trim is not None and bool(trim(ctypes.c_size_t(0)))
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """A function that other libraries than glibc do not have."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
 
 
 def give_way() -> None:

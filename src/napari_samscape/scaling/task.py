@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError, Image, TableRow
+from napari_samscape.model.process import give_back_memory
 from napari_samscape.prediction.types import Instances
 from napari_samscape.scaling.engine import Plane, Progress, Segment, Writer, look_at_tiles
 from napari_samscape.scaling.links import Linking, Stack
@@ -236,6 +237,7 @@ def make_task(  # noqa: PLR0913  (all that there is to know)
     def segment(pixels: NDArray[Any], origin: tuple[int, ...]) -> Any:
         if is_constant(pixels):
             return None
+        give_back_memory()  # of the tile before: so that the last one needs no more than the first
         found = find(to_rgb(pixels, limits), report.inside)
         if account is not None and isinstance(found, Instances):
             account.add(places[report.begun - 1], found)
