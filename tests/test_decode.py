@@ -5,7 +5,6 @@ import torch
 from golden import golden_image, golden_model
 
 from napari_samscape.model import sam as sam_module
-from napari_samscape.model.process import keep_freed_memory
 from napari_samscape.model.sam import MULTI, Encoded, PromptTensors, Sam
 from napari_samscape.prediction.image import to_input, to_rgb
 
@@ -56,7 +55,3 @@ def test_prompts_are_answered_alike_together_and_in_portions(
     monkeypatch.setattr(sam_module, "BYTES_AT_ONCE", 2 * encoded.features.nbytes)
     for one, other in zip(model.decode_whole(encoded, prompts), together, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
-
-
-def test_freed_memory_can_be_kept_without_harm() -> None:
-    assert keep_freed_memory() in (True, False)
