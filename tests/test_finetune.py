@@ -275,11 +275,21 @@ class TestFinetune:
         one, other = (weights(finetune(vit, material, FEW).model) for _ in range(2))
         assert changed(one, other) == set()
 
-    def test_learning_ends_when_the_objects_held_out_stop_improving(self, vit: Sam, monkeypatch) -> None:
-        figures = iter([0.5, 0.6, 0.55, 0.5, 0.5, 0.5, 0.5, 0.9])
+    @pytest.mark.parametrize(
+        ("looks", "kept", "steps"),
+        [
+            ([0.5, 0.6, 0.55, 0.5, 0.5, 0.5, 0.5, 0.9], 1, 6),  # it is over before the last
+            ([0.5, 0.6, 0.59, 0.585, 0.57, 0.57, 0.57, 0.57, 0.57], 3, 8),  # as good as the best, and later
+            ([0.5, 0.49, 0.5, 0.5, 0.49, 0.49], 0, 5),  # as good as the parent is no gain
+        ],
+    )
+    def test_the_last_of_the_best_is_kept_until_nothing_is_gained(
+        self, vit: Sam, monkeypatch: pytest.MonkeyPatch, looks: list[float], kept: int, steps: int
+    ) -> None:
+        figures = iter(looks)
         monkeypatch.setattr("napari_samscape.training.finetune.Learner.look", lambda *_: next(figures))
         tuned = finetune(vit, hold_out([sample()]), replace(FEW, steps=8, rehearsal=0))
-        assert (tuned.kept, tuned.steps) == (1, 6)
+        assert (tuned.kept, tuned.steps) == (kept, steps)
 
     def test_the_child_lies_between_the_parent_and_what_was_learnt(self, vit: Sam) -> None:
         material = hold_out([sample()], held_out=0)

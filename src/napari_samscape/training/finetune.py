@@ -3,8 +3,8 @@
 The parent is only read. What it knew is kept in four ways: by default most of its encoder is frozen; some of
 the steps are about what the parent says of sample pictures, and about made-up scenes; the child lies between
 the parent and what was learnt (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"); and of all
-weights met on the way those are kept that answer best about objects that no step has seen, and about the
-sample pictures.
+weights met on the way the last are kept of those that answer best, or as good as best, about objects that no
+step has seen, and about the sample pictures.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ NECK = tuple(
 WARM_UP = 20  # steps
 LOOKS = 8  # at the objects held out, in a run
 KNOWN = 0.5  # weight of the sample pictures, beside the objects held out, in the choice of what is kept
+AS_GOOD = 0.02  # less than the best may be by chance; later weights are the average of more steps
 PATIENCE = 5  # looks without a better one; the gain may come late, when the rate falls
 CHECKS = 6  # batches of objects held out
 KEEPS = 0.98  # of the moving average of the weights, at most, in a step
@@ -245,10 +246,10 @@ def finetune(
     make = _lessons(learner, material.learn, known, tell)
     checks = _checks(learner, material.check)
     reminders = _checks(learner, known) if checks else []
-    best, kept, highest = learner.snapshot(), 0, 0.0
+    best, kept, parents, highest = learner.snapshot(), 0, 0.0, 0.0
     course: list[tuple[int, float]] = []
     if checks:
-        iou, highest = _judged(learner, checks, reminders)
+        iou, parents = _judged(learner, checks, reminders)
         course.append((0, iou))
     every = max(1, settings.steps // LOOKS)
     step = 0
@@ -262,8 +263,9 @@ def finetune(
             if checks and (over or step % every == 0):
                 iou, worth = _judged(learner, checks, reminders)
                 course.append((step, iou))
-                if worth > highest:
-                    best, kept, highest = learner.snapshot(), step, worth
+                if worth > max(parents, highest - AS_GOOD):
+                    best, kept = learner.snapshot(), step
+                highest = max(highest, worth)
                 over = over or sum(at > kept for at, _ in course) >= PATIENCE
             if over:
                 break
