@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Tag = TypeVar("Tag")
 #: So many tiles are with the scheduler at a time, however many there are: its memory and ours are bounded.
 AHEAD = 1000
+SENT = AHEAD // 4  # at a time, at least
 #: Seconds in which a file that another computer wrote must be seen here.
 PATIENCE = 60
 CONNECT = "30s"
@@ -129,7 +130,8 @@ class Cluster:
     ) -> Generator[tuple[Tag, Any]]:
         """Call a function on the workers, for each tag and its arguments; gives tag and answer as they come.
 
-        However many calls there are, only `AHEAD` of them are with the scheduler at a time.
+        However many calls there are, only `AHEAD` of them are with the scheduler at a time. A message takes
+        it longer than a call, so calls go there by hundreds.
         """
         from distributed import as_completed
 
@@ -138,14 +140,19 @@ class Cluster:
 
         def begin(how_many: int) -> list[Any]:
             chosen = list(islice(left, how_many))
-            futures = [self.client.submit(function, *arguments, pure=False) for _, arguments in chosen]
+            if not chosen:
+                return []
+            futures = self.client.map(function, *zip(*(each for _, each in chosen), strict=True), pure=False)
             tags.update((future, tag) for future, (tag, _) in zip(futures, chosen, strict=True))
             return futures
 
         try:
-            for future in (running := as_completed(begin(AHEAD), loop=self.client.loop)):
-                yield tags.pop(future), future.result()
-                running.update(begin(1))
+            running = as_completed(begin(AHEAD), loop=self.client.loop)
+            for done in running.batches():
+                for future, answer in zip(done, self.client.gather(done), strict=True):
+                    yield tags.pop(future), answer
+                if len(tags) <= AHEAD - SENT:
+                    running.update(begin(AHEAD - len(tags)))
         finally:
             with contextlib.suppress(Exception):  # of a scheduler that is lost
                 self.client.cancel(list(tags))
