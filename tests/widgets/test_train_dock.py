@@ -12,6 +12,7 @@ from napari.layers import Image, Labels
 from napari_samscape.training import tuning
 from napari_samscape.training.finetune import Tuned
 from napari_samscape.training.tuning import Outcome
+from napari_samscape.widgets.controls import Scroll
 from napari_samscape.widgets.engine import LocalEngine
 from napari_samscape.widgets.everything import EverythingWidget
 from napari_samscape.widgets.train import TrainWidget
@@ -56,6 +57,21 @@ def test_run_learns_from_the_labels_and_offers_the_model_everywhere(
     assert material.learn[0].complete
     assert "0.500" in dock.table.text() and "+0.250" in dock.table.text()
     assert other.model.findData(out) >= 0 and other.model.currentData() == "nano"
+
+
+def test_the_whole_table_is_in_sight_where_there_is_room(
+    open_train, run, monkeypatch, qtbot, picture, labels
+) -> None:
+    scores = dict.fromkeys(tuning.SCORES, 0.5)
+    outcome = Outcome(Path("mine.safetensors"), Tuned(None, 3, 2, 1.0), scores, scores)
+    monkeypatch.setattr(tuning, "tune", lambda *_, **__: outcome)
+    viewer, dock = open_train(Image(picture, name="cells"), Labels(labels, name="mine"))
+    viewer.window.resize(1400, 1000)
+    viewer.window.show()
+    run(dock)
+    bar = dock.findChild(Scroll).verticalScrollBar()
+    qtbot.waitUntil(lambda: dock.table.height() >= dock.table.heightForWidth(dock.table.width()) > 60)
+    qtbot.waitUntil(lambda: bar.maximum() == 0)
 
 
 def test_all_planes_with_labels_are_learned_from(open_train, run, asked, picture, labels) -> None:

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPen, QPixmap, QPolygonF
+from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPen, QPixmap, QPolygonF, QResizeEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QFormLayout,
@@ -286,7 +286,15 @@ class Scroll(QScrollArea):
         """The content's, and room for the scroll bar; wide enough for sentences below it."""
         content = self.widget().sizeHint()
         bar = self.verticalScrollBar().sizeHint().width()
-        return QSize(max(content.width() + bar, WIDTH), content.height() + FRAME)
+        # Sentences are the higher, the narrower they are; before it is shown it has no width of its own.
+        wrapped = self.widget().heightForWidth(self.viewport().width()) if self.isVisible() else 0
+        return QSize(max(content.width() + bar, WIDTH), max(content.height(), wrapped) + FRAME)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Ask for the height that the content has at this width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.updateGeometry()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Never too narrow, as there is no bar to scroll sideways."""
