@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +20,13 @@ from napari_samscape.model.sam import Sam
 from napari_samscape.model.weights import load_model
 from napari_samscape.prediction.instances import instances_from_labels, labels_from_instances
 from napari_samscape.prediction.types import Instances
+from napari_samscape.progress import Progress
 from napari_samscape.training.finetune import Settings
 from napari_samscape.training.material import hold_out
 from napari_samscape.training.tuning import NothingGainedError, tune
 
 LOOKED_AT = 8  # pictures among which the most uncertain one is sought
 LOCK, LOG = "training.lock", "training.log"
-Progress = Callable[[int, int, str], None]
 
 
 def next_picture(

@@ -30,9 +30,9 @@ from napari_samscape.evaluation.protocols import (
     draw_edges,
     find_everything,
 )
+from napari_samscape.progress import Progress
 
 PROTOCOLS = ("point", "box", "everything", "edges")
-Progress = Callable[[int, int, str], None]
 
 
 def evaluate(

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from napari_samscape.errors import InputError
+from napari_samscape.progress import Progress
 
 if TYPE_CHECKING:
     from requests import Response
 
-Progress = Callable[[int, int, str], None]
 
 CHUNK = 1 << 18  # bytes between two calls of progress, and lost at most when a connection breaks
 TRIES = 4  # attempts in a row that bring nothing

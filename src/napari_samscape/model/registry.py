@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_samscape.errors import InputError
-from napari_samscape.model.download import Digest, Progress, check_local, fetch
+from napari_samscape.model.download import Digest, check_local, fetch
+from napari_samscape.progress import Progress
 
 
 @dataclass(frozen=True)

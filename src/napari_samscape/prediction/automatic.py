@@ -6,7 +6,7 @@ one at a time and only where it is, and what stays is packed into its bounding b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +38,12 @@ from napari_samscape.prediction.instances import (
 from napari_samscape.prediction.options import EverythingOptions, changed, default_options
 from napari_samscape.prediction.predict import decode_good_points, decode_points, embed
 from napari_samscape.prediction.types import Embedding, Instance, Instances
+from napari_samscape.progress import Progress
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
 
-__all__ = ["EverythingOptions", "Progress", "default_options", "everything"]
-
-#: Called with steps done, steps in all, and a text; what it raises ends the work.
-Progress = Callable[[int, int, str], None]
+__all__ = ["EverythingOptions", "default_options", "everything"]
 
 MASK_THRESHOLD = 0.0  # logits above it are inside
 EDGE_TOLERANCE = 20  # pixels; a mask that ends this near to a crop's edge is taken for cut off

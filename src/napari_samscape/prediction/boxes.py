@@ -15,13 +15,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from napari_samscape.prediction.ask import BATCH, moved
-from napari_samscape.prediction.automatic import Progress
 from napari_samscape.prediction.detections import Detections, Detector, detect, detector_name
 from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.predict import decode
 from napari_samscape.prediction.types import NOTHING, Instance, Instances, Prompts
 from napari_samscape.prediction.views import Box, View, Views
+from napari_samscape.progress import Progress
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam

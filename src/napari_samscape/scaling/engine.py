@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError
 from napari_samscape.prediction.types import Instances
+from napari_samscape.progress import Progress
 from napari_samscape.scaling.pieces import Map, Pieces, PiecesInMemory, piece_of
 from napari_samscape.scaling.stitch import Labels, number_objects, relabel
 from napari_samscape.scaling.tiles import Index, Tile, Tiling, shape_of, within
 
-Progress = Callable[[int, int, str], None]
 #: What looks at a tile: pixels of its outer region and the place of the first one in the array give
 #: instances, labels (0 is background) or a map of the outer region's shape; None if there is nothing to see.
 Segment = Callable[[NDArray[Any], Index], Instances | Labels | Map | None]

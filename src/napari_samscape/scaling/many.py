@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import LABEL_ENDINGS, PLANES, check_table, join_tables
+from napari_samscape.progress import Progress
 from napari_samscape.scaling.batch import load as load_for
 from napari_samscape.scaling.batch import run
-from napari_samscape.scaling.engine import Progress
 from napari_samscape.scaling.job import Job
 from napari_samscape.scaling.modes import MODES
 from napari_samscape.scaling.pictures import Picture, output_names

@@ -16,12 +16,12 @@ from napari_samscape.prediction.hierarchy import NESTED, check_nested, choose_ne
 from napari_samscape.prediction.options import EdgeOptions, EverythingOptions, changed, option_names
 from napari_samscape.prediction.phrase import Phrase
 from napari_samscape.prediction.types import NOTHING, Instances, Prompts
+from napari_samscape.progress import Progress
 from napari_samscape.scaling.pieces import Map
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam
 
-Progress = Callable[[int, int, str], None]
 #: What looks at one plane or tile, given as 8-bit RGB: finds objects, or draws a map.
 Find = Callable[[NDArray[np.uint8], Progress | None], Instances | Map]
 Boxes = Sequence[Sequence[float]]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from napari_samscape.errors import InputError
 from napari_samscape.model.nano import NanoEncoder
 from napari_samscape.model.sam import Sam
+from napari_samscape.progress import Progress
 from napari_samscape.sample_files import PICTURES
 from napari_samscape.training.batches import made_ahead
 from napari_samscape.training.data import Picture
@@ -34,7 +35,6 @@ from napari_samscape.training.synthetic import synthetic_picture
 from napari_samscape.training.train import descend, make_optimizers, share_of_rate
 from napari_samscape.training.watch import validate
 
-Progress = Callable[[int, int, str], None]
 METHODS = ("decoder", "lora", "full")
 HEADS = ("prompt_encoder.", "mask_decoder.")
 #: What nano has above the frozen part of its encoder, see `NanoEncoder.finish`.

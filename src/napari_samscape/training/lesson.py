@@ -21,10 +21,10 @@ from napari_samscape.io.labelled import IGNORE
 from napari_samscape.model.nano import STRIDE
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.window import CELLS
+from napari_samscape.progress import Progress
 from napari_samscape.training.data import Crop, Picture, random_crop, recolour
 from napari_samscape.training.prompts import Asked, Batch, ask, collate, shown_to
 
-Progress = Callable[[int, int, str], None]
 WIDE = 0.15  # share of nano's batches with a quarter of the crops, twice as wide, for what fits no window
 TRIES = 5  # for each crop that is wanted, before a batch is smaller
 

@@ -23,7 +23,8 @@ from napari_samscape.io.text import replacing_text
 from napari_samscape.io.write import replacing
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.weights import save_model
-from napari_samscape.training.finetune import CLICK, Progress, Settings, Tuned, finetune
+from napari_samscape.progress import Progress
+from napari_samscape.training.finetune import CLICK, Settings, Tuned, finetune
 from napari_samscape.training.lesson import Manner, batch_of_crops
 from napari_samscape.training.material import Material
 from napari_samscape.training.watch import drawn

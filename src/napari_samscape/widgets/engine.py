@@ -6,7 +6,7 @@ Pictures go by a key: the embedding stays where the model is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.prediction.types import Masks
+from napari_samscape.progress import Progress
 
 if TYPE_CHECKING:
     from napari_samscape.prediction.ask import Answer
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from napari_samscape.widgets.drawn import Rectangles
     from napari_samscape.widgets.lesson import Learnt, Lesson
 
-Progress = Callable[[int, int, str], None]
 
 VIEWS = 8
 """How many embeddings of one picture are kept, of the whole and of what was looked at closer."""

@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
 
 from napari_samscape.errors import InputError
 from napari_samscape.model import registry
+from napari_samscape.progress import Progress
 from napari_samscape.widgets.controls import StatusRow
 from napari_samscape.widgets.dock import Dock, tell
-from napari_samscape.widgets.engine import Progress
 
 COLUMNS = ("Model", "Size", "Here")
 LINK = "#5a8fe0"

@@ -28,7 +28,8 @@ from napari_samscape.widgets.turns import same
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_samscape.widgets.engine import Engine, Progress
+    from napari_samscape.progress import Progress
+    from napari_samscape.widgets.engine import Engine
     from napari_samscape.widgets.prompt import PromptWidget
 
 REDRAWN = 100

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_samscape.prediction.types import Prompts
-    from napari_samscape.widgets.engine import Engine, Progress
+    from napari_samscape.progress import Progress
+    from napari_samscape.widgets.engine import Engine
 
 KEPT = 4
 """So many answers for each plane are kept, so that what a correction leaves as it was is not asked again."""

@@ -24,7 +24,8 @@ from napari_samscape.widgets.task import TaskDock
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_samscape.widgets.engine import Engine, Progress
+    from napari_samscape.progress import Progress
+    from napari_samscape.widgets.engine import Engine
 
 METHODS = (
     ("decoder", "Decoder", "The encoder stays as it is: minutes on a laptop."),

@@ -19,7 +19,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-Progress = Callable[[int, int, str], None]
+from napari_samscape.progress import Progress
+
 Work = Callable[[Progress], Any]
 
 
