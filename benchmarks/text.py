@@ -99,6 +99,7 @@ def train_words(work: Path, options: argparse.Namespace) -> None:
         text_area=50,
         text_share=0.85,
         text_noise=options.noise,
+        text_nearest=options.nearest,
         threads=1,
         device=options.device,
         folder=work,
@@ -189,10 +190,9 @@ def about(work: Path, options: argparse.Namespace) -> list[str]:
         "",
         f"- Dual encoder: {options.steps} steps of 96 crops, on {options.scenes} scenes of {SIDE} pixels.",
         f"- Model: {last['step']} steps of {6 * options.batch} things in {last['seconds'] / 60:.0f} minutes, "
-        f"on {shown} scenes, from {begun}, with text_noise {options.noise:g}; "
-        f"{trained['processes']} processes on {trained['on']}.",
-        "- Half of the colours of training are such as no caption names, so that shapes are learnt apart",
-        "  from colours; a scene has few colours and few shapes, so that neither tells enough.",
+        f"on {shown} scenes, from {begun}, with text_noise {options.noise:g} and "
+        f"text_nearest {options.nearest}; {trained['processes']} processes on {trained['on']}.",
+        "- A scene of training has few colours and few shapes, so that neither tells enough.",
         "- Never in training, neither in scenes nor in captions: "
         + ", ".join(" ".join(pair) for pair in sorted(NEW_PAIRS))
         + ".",
@@ -241,11 +241,12 @@ def main() -> None:
     """Train what is not trained yet, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=3000, help="to train on")
-    parser.add_argument("--steps", type=int, default=1500, help="of the dual encoder")
+    parser.add_argument("--steps", type=int, default=2000, help="of the dual encoder")
     parser.add_argument("--minutes", type=float, default=50, help="of training by text")
     parser.add_argument("--batch", type=int, default=8, help="crops of a step of that training")
     parser.add_argument("--device", default="cpu", help="of that training")
     parser.add_argument("--noise", type=float, default=0.7, help="text_noise of that training")
+    parser.add_argument("--nearest", type=int, default=16, help="text_nearest of that training")
     parser.add_argument("--start", type=Path, default=None, help="weights to begin with, else random ones")
     parser.add_argument("--phrases", type=int, default=100, help="of each kind, to measure with")
     parser.add_argument("--first", type=int, default=0, help="number of the first scene to measure with")

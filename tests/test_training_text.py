@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from tiny_clip import BrightClip, as_clip, grey, save_clip
 
+import napari_samscape.training.train as train_module
 from napari_samscape.errors import InputError
 from napari_samscape.model.config import DecoderConfig, ViTConfig
 from napari_samscape.model.image_encoder import ImageEncoder
@@ -103,6 +104,32 @@ def test_noise_turns_what_clip_sees_by_about_its_length_and_keeps_it_of_length_1
     turned = (plain * away).sum(1)
     assert 0.8 < turned.mean() < 0.95, "about 1 / sqrt(1 + 0.5 ** 2)"
     assert turned.std() > 0.01
+
+
+def test_an_object_is_mostly_asked_for_by_another_that_clip_takes_for_alike() -> None:
+    pixels, labels = torch.full((3, 12, 24), 250.0), np.zeros((12, 24), np.int64)
+    labels[3:9, 3:9] = 1
+    crop = Crop(pixels, labels, complete=True)
+    describe = Describe(as_clip(BrightClip()), 30)
+    own = describe(crop, [1], np.random.default_rng(0))
+    near, far = torch.nn.functional.normalize(own + 0.1), -own
+    others = torch.cat([far, near, far])
+    found = replace(describe, others=others, nearest=1)(crop, [1] * 200, np.random.default_rng(0))
+    swapped = torch.isclose(found, near).all(1)
+    assert torch.isclose(found[~swapped], own).all() and 0.6 < swapped.float().mean() < 0.8
+
+
+def test_what_is_alike_is_sought_among_what_is_trained_on(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "OTHERS", 10)
+    one = sampler(config)
+    assert one.describe is not None
+    describe = train_module._with_others(one, one.describe, replace(config, text_nearest=3, text_noise=1.0))
+    assert describe.others is not None and len(describe.others) >= 10 and describe.nearest == 3
+    torch.testing.assert_close(describe.others.norm(dim=1), torch.ones(len(describe.others)))
+    train(replace(config, text_nearest=3), lambda line: None)
+    assert (config.folder / "run" / "nano.safetensors").exists()
 
 
 def test_the_first_prompt_is_the_text_alone_and_clicks_come_after_it(config: Config) -> None:

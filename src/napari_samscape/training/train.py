@@ -33,6 +33,8 @@ from napari_samscape.training.watch import Watch, each_prompts, encode, held_out
 
 ALL = slice(0, 4)
 WARM_UP = 100  # steps
+OTHERS = 6000  # objects among which alike ones are sought
+NO_STEP = 1_000_000_000
 VALIDATION_CROPS = 64
 ALONE = Team()
 WITHOUT_ENCODER = ("prompt_encoder.", "mask_decoder.")
@@ -77,6 +79,7 @@ class Config:
     text_share: float = 0.75  # of steps; the others begin with clicks and boxes, as without
     text_area: int = 625  # pixels of a described object in a crop; the paper's 100 x 100 of 1024 x 1024
     text_noise: float = 0.0  # length of what is added to CLIP's view; phrases never lie where pictures do
+    text_nearest: int = 0  # an object is also asked for by one of so many others that CLIP takes for alike
     folder: Path = field(default=Path(), compare=False)  # where the file lies
 
 
@@ -245,6 +248,16 @@ def describe_with(config: Config) -> Describe:
     return Describe(clip, config.text_area, config.text_noise)
 
 
+def _with_others(sampler: Sampler, describe: Describe, config: Config) -> Describe:
+    """The same, that knows other objects; these are of batches that no step has."""
+    plain = replace(sampler, config=replace(config, text_share=1.0), describe=replace(describe, noise=0.0))
+    others: list[Tensor] = []
+    while sum(map(len, others)) < OTHERS:
+        texts = plain.batch(NO_STEP + len(others)).texts
+        others += [] if texts is None else [texts]
+    return replace(describe, others=torch.cat(others), nearest=config.text_nearest)
+
+
 def make_optimizers(weights: list[nn.Parameter], rate: float) -> tuple[torch.optim.Optimizer, ...]:
     """Muon for matrices, AdamW at half the rate for the rest; each only if there is something for it."""
     matrices = [p for p in weights if is_matrix(p)]
@@ -314,6 +327,8 @@ def _train(config: Config, report: Report, checkpoint_every: float, team: Team) 
     report(f"{sum(map(len, groups))} pictures from {len(groups)} sources")
     describe = describe_with(config) if config.text else None
     sampler = Sampler(groups, weights, config, config.shown or state.model.image_size, describe, team)
+    if describe is not None and config.text_nearest:
+        sampler = replace(sampler, describe=_with_others(sampler, describe, config))
     watched = [p for path in config.validation for p in read_source(config.folder / path)]
     watch = Watch(out, held_out(watched, sampler.held_out, VALIDATION_CROPS), report)
     saved = time.monotonic()
