@@ -189,8 +189,15 @@ def _alike(a: Labels, b: Labels, seam: Region) -> NDArray[np.int64]:
     keys, common = np.unique(a[both].astype(np.int64) * width + b[both], return_counts=True)
     first, second = np.divmod(keys, width)
     union = np.bincount(a.ravel())[first] + np.bincount(b.ravel())[second] - common
-    at_seam = np.isin(first, a[seam]) | np.isin(second, b[seam])
+    at_seam = _marked(a, seam)[first] | _marked(b, seam)[second]
     return np.stack([first, second], axis=1)[(common > MIN_IOU * union) & at_seam]
+
+
+def _marked(labels: Labels, seam: Region) -> NDArray[np.bool_]:
+    """Of each label, whether it has pixels in the seam."""
+    marked = np.zeros(int(labels.max()) + 1, bool)
+    marked[labels[seam]] = True
+    return marked
 
 
 def _owner(parts: Labels, labels: Labels) -> NDArray[np.int64]:
