@@ -29,9 +29,9 @@ COLOURS = {
     "teal": (20, 110, 110),
     "lime": (165, 225, 60),
 }
-SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "bar", "crescent")
+SHAPES = ("circle", "square", "triangle", "star", "cross")
 TEXTURES = ("plain", "striped", "dotted")
-SIZES = {"small": (13.0, 16.0), "large": (23.0, 28.0)}  # radii
+SIZES = {"small": (17.0, 20.0), "large": (26.0, 30.0)}  # radii
 #: Whether colour and shape are said, as often as it stands here.
 SAID = ((True, True),) * 4 + ((True, False), (False, True))
 RELATIONS = ("left of", "right of", "above", "below")
@@ -253,12 +253,6 @@ def _depth(shape: str, v: NDArray[np.float64], u: NDArray[np.float64]) -> NDArra
     if shape == "cross":
         arms = [np.minimum(0.95 - abs(a), 0.32 - abs(b)) for a, b in ((v, u), (u, v))]
         return np.maximum(*arms)
-    if shape == "ring":
-        return 0.25 - abs(np.hypot(v, u) - 0.7)
-    if shape == "bar":
-        return np.minimum(0.95 - abs(v), 0.36 - abs(u))
-    if shape == "crescent":
-        return np.minimum(0.92 - np.hypot(v, u), np.hypot(v, u - 0.45) - 0.6)
     angle, far = np.arctan2(v, u), np.hypot(v, u)
     if shape == "triangle":
         sector = (angle + np.pi) % (2 * np.pi / 3) - np.pi / 3

@@ -100,7 +100,7 @@ class Settings:
     views: int = 40
     scenes: int = 12
     rehearsal: float = 0.35
-    share: float = 0.5
+    share: float = 0.35
     rank: int = 4
     seed: int = 0
 
