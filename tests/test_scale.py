@@ -103,6 +103,7 @@ def test_rows_of_several_commands_are_one_table(
 ) -> None:
     def measure(side: int, _: Namespace) -> dict[str, Any]:
         keys = [
+            "cpu",
             "seconds_per_megapixel",
             "cpu_per_megapixel",
             "count_error",
