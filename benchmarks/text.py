@@ -242,7 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=3000, help="to train on")
     parser.add_argument("--steps", type=int, default=3000, help="of the dual encoder")
-    parser.add_argument("--minutes", type=float, default=60, help="of training by text")
+    parser.add_argument("--minutes", type=float, default=55, help="of training by text")
     parser.add_argument("--batch", type=int, default=8, help="crops of a step of that training")
     parser.add_argument("--device", default="cpu", help="of that training")
     parser.add_argument("--noise", type=float, default=0.7, help="text_noise of that training")
