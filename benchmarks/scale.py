@@ -171,13 +171,14 @@ def measure_kills(count: int, options: argparse.Namespace) -> dict[str, Any]:
         took = finish(start(folder, options))
         (folder / OUT).rename(folder / "undisturbed.ome.zarr")
         expected, killed, same, moments = _files(folder / "undisturbed.ome.zarr"), 0, 0, []
-        steps = took["tiles"] + took["steps"]
+        tiles, steps = took["tiles"], took["tiles"] + took["steps"]
+        pauses = took["look_seconds"] / tiles, took["write_seconds"] / took["steps"]
         for _ in range(count):
-            moment = chance.randrange(1, steps)
+            moment = chance.randrange(steps - 1)  # after the last step there is nothing left to kill
             process = start(folder, options)
             while process.poll() is None and _done(folder) < moment:
                 time.sleep(0.002)
-            time.sleep(chance.random() * took["look_seconds"] / took["tiles"])  # in the middle of a step
+            time.sleep(chance.random() * pauses[moment >= tiles])  # in the middle of a step
             process.kill()
             process.communicate()
             killed += process.returncode == -signal.SIGKILL
