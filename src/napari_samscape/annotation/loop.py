@@ -16,11 +16,11 @@ from napari_samscape.annotation.project import Accepted, Entry, Project, Version
 from napari_samscape.annotation.stages import Confidence, Proposal, propose
 from napari_samscape.errors import InputError
 from napari_samscape.io import Image, ObjectRow, write_labels, write_objects
+from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.weights import load_model
 from napari_samscape.prediction.instances import instances_from_labels, labels_from_instances
 from napari_samscape.prediction.types import Instances
-from napari_samscape.progress import Progress
 from napari_samscape.training.finetune import Settings
 from napari_samscape.training.material import hold_out
 from napari_samscape.training.tuning import NothingGainedError, tune

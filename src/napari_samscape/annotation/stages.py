@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import Sam
 from napari_samscape.prediction.automatic import everything
 from napari_samscape.prediction.instances import overlap
 from napari_samscape.prediction.types import Instance
-from napari_samscape.progress import Progress
 
 SHARED = 0.3  # of the smaller one's pixels, at most, that two objects have in common
 

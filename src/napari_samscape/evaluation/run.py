@@ -30,7 +30,7 @@ from napari_samscape.evaluation.protocols import (
     draw_edges,
     find_everything,
 )
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 
 PROTOCOLS = ("point", "box", "everything", "edges")
 

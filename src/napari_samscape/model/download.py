@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from napari_samscape.errors import InputError
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 
 if TYPE_CHECKING:
     from requests import Response

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_samscape.errors import InputError
 from napari_samscape.model.download import Digest, check_local, fetch
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 
 
 @dataclass(frozen=True)

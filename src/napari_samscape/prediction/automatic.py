@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import masks_above
 from napari_samscape.prediction.closer import (
     Crop,
@@ -38,7 +39,6 @@ from napari_samscape.prediction.instances import (
 from napari_samscape.prediction.options import EverythingOptions, changed, default_options
 from napari_samscape.prediction.predict import decode_good_points, decode_points, embed
 from napari_samscape.prediction.types import Embedding, Instance, Instances
-from napari_samscape.progress import Progress
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from napari_samscape.model.progress import Progress
 from napari_samscape.prediction.ask import BATCH, moved
 from napari_samscape.prediction.detections import Detections, Detector, detect, detector_name
 from napari_samscape.prediction.enlarge import Enlarger
@@ -21,7 +22,6 @@ from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.predict import decode
 from napari_samscape.prediction.types import NOTHING, Instance, Instances, Prompts
 from napari_samscape.prediction.views import Box, View, Views
-from napari_samscape.progress import Progress
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam

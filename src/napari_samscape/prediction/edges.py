@@ -20,6 +20,7 @@ from scipy.special import expit
 from torch.nn import functional as F
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.progress import Progress
 from napari_samscape.prediction.enlarge import Enlarger
 from napari_samscape.prediction.grid import point_grid
 from napari_samscape.prediction.image import to_rgb
@@ -27,7 +28,6 @@ from napari_samscape.prediction.instances import box_nms, boxes_from_masks
 from napari_samscape.prediction.options import EdgeOptions
 from napari_samscape.prediction.predict import decode_good_points, embed
 from napari_samscape.prediction.types import FloatArray
-from napari_samscape.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor

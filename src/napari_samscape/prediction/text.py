@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_samscape.model.progress import Progress
 from napari_samscape.prediction.automatic import everything
 from napari_samscape.prediction.clip import BATCH, Clip, square_crop
 from napari_samscape.prediction.image import to_rgb
 from napari_samscape.prediction.phrase import THRESHOLD, Phrase
 from napari_samscape.prediction.types import Instance, Instances
-from napari_samscape.progress import Progress
 
 if TYPE_CHECKING:
     from napari_samscape.model.sam import Sam

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError, Image, open_image
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 from napari_samscape.scaling.cache import AUTO, Cache
 from napari_samscape.scaling.engine import read_tile
 from napari_samscape.scaling.memory import remembering

@@ -33,11 +33,11 @@ from napari_samscape.io import (
     write_objects,
     write_table,
 )
+from napari_samscape.model.progress import Progress
 from napari_samscape.prediction.detections import Detector
 from napari_samscape.prediction.detectors import load_detector
 from napari_samscape.prediction.phrase import Phrase
 from napari_samscape.prediction.types import Prompts
-from napari_samscape.progress import Progress
 from napari_samscape.scaling.checks import check_outputs, check_prompts
 from napari_samscape.scaling.job import Job, Result
 from napari_samscape.scaling.link import LinkOptions

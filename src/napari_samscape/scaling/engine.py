@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError
+from napari_samscape.model.progress import Progress
 from napari_samscape.prediction.types import Instances
-from napari_samscape.progress import Progress
 from napari_samscape.scaling.pieces import Map, Pieces, PiecesInMemory, piece_of
 from napari_samscape.scaling.stitch import Labels, number_objects, relabel
 from napari_samscape.scaling.tiles import Index, Tile, Tiling, shape_of, within

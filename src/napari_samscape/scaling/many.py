@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import LABEL_ENDINGS, PLANES, check_table, join_tables
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 from napari_samscape.scaling.batch import load as load_for
 from napari_samscape.scaling.batch import run
 from napari_samscape.scaling.job import Job

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.progress import Progress
 from napari_samscape.prediction.detections import Detections, Detector
 from napari_samscape.prediction.detectors import check_detector, load_detector
 from napari_samscape.prediction.hierarchy import NESTED, check_nested, choose_nested
 from napari_samscape.prediction.options import EdgeOptions, EverythingOptions, changed, option_names
 from napari_samscape.prediction.phrase import Phrase
 from napari_samscape.prediction.types import NOTHING, Instances, Prompts
-from napari_samscape.progress import Progress
 from napari_samscape.scaling.pieces import Map
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError, Image, TableRow
 from napari_samscape.model.process import give_back_memory
+from napari_samscape.model.progress import Progress
 from napari_samscape.prediction.types import Instances
-from napari_samscape.progress import Progress
 from napari_samscape.scaling.engine import Plane, Segment, Writer, look_at_tiles
 from napari_samscape.scaling.links import Linking, Stack
 from napari_samscape.scaling.measure import measure

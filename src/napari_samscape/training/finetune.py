@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from napari_samscape.errors import InputError
 from napari_samscape.model.nano import NanoEncoder
+from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import Sam
-from napari_samscape.progress import Progress
 from napari_samscape.sample_files import PICTURES
 from napari_samscape.training.batches import made_ahead
 from napari_samscape.training.data import Picture

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from napari_samscape.io.labelled import IGNORE
 from napari_samscape.model.nano import STRIDE
+from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.window import CELLS
-from napari_samscape.progress import Progress
 from napari_samscape.training.data import Crop, Picture, random_crop, recolour
 from napari_samscape.training.prompts import Asked, Batch, ask, collate, shown_to
 

@@ -66,7 +66,7 @@ class Describe:
             factor = float(rng.uniform(*ENLARGED))
             squares.append(square_crop(picture, (y0, x0, y1, x1), self.clip.size, factor, alone))
         seen = self.clip.pictures(torch.stack(squares))
-        if self.others is not None and self.nearest:
+        if self.others is not None:
             seen = self._swapped(seen, self.others, rng)
         if not self.noise:
             return seen

@@ -21,9 +21,9 @@ from napari_samscape.evaluation.protocols import ask_boxes, ask_points
 from napari_samscape.io.place import check_output
 from napari_samscape.io.text import replacing_text
 from napari_samscape.io.write import replacing
+from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.weights import save_model
-from napari_samscape.progress import Progress
 from napari_samscape.training.finetune import CLICK, Settings, Tuned, finetune
 from napari_samscape.training.lesson import Manner, batch_of_crops
 from napari_samscape.training.material import Material

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 from napari_samscape.widgets.process_engine import Remote
 
 Next = tuple[str, NDArray[Any], NDArray[Any]]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_samscape.model.progress import Progress
 from napari_samscape.prediction.types import Masks
-from napari_samscape.progress import Progress
 
 if TYPE_CHECKING:
     from napari_samscape.prediction.ask import Answer

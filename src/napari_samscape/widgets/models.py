@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_samscape.errors import InputError
 from napari_samscape.model import registry
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 from napari_samscape.widgets.controls import StatusRow
 from napari_samscape.widgets.dock import Dock, tell
 

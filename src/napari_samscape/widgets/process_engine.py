@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 from napari_samscape.widgets.engine import LocalEngine
 from napari_samscape.widgets.worker import LOWER_PRIORITY, child_environment
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_samscape.annotation.project import Entry, Project
-    from napari_samscape.progress import Progress
+    from napari_samscape.model.progress import Progress
 
 TOLD = "Begin a project over a folder of pictures, or open one."
 FOLDERS = {

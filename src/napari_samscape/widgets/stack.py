@@ -18,8 +18,8 @@ from napari_samscape.widgets.turns import same
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_samscape.model.progress import Progress
     from napari_samscape.prediction.types import Prompts
-    from napari_samscape.progress import Progress
     from napari_samscape.widgets.engine import Engine
 
 KEPT = 4

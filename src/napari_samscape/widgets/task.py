@@ -18,7 +18,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_samscape.errors import InputError
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 from napari_samscape.widgets.choosers import LayerChooser, ModelChooser, users
 from napari_samscape.widgets.controls import Scroll, StatusRow, column, form
 from napari_samscape.widgets.dock import NO_IMAGE, Dock, tell

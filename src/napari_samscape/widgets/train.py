@@ -24,7 +24,7 @@ from napari_samscape.widgets.task import TaskDock
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_samscape.progress import Progress
+    from napari_samscape.model.progress import Progress
     from napari_samscape.widgets.engine import Engine
 
 METHODS = (

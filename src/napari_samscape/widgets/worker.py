@@ -19,7 +19,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_samscape.progress import Progress
+from napari_samscape.model.progress import Progress
 
 Work = Callable[[Progress], Any]
 
