@@ -1,5 +1,6 @@
 """The Train dock in a real napari window."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,8 @@ def test_the_whole_table_is_in_sight_where_there_is_room(
     scores = dict.fromkeys(tuning.SCORES, 0.5)
     outcome = Outcome(Path("mine.safetensors"), Tuned(None, 3, 2, 1.0), scores, scores)
     monkeypatch.setattr(tuning, "tune", lambda *_, **__: outcome)
+    # However many docks were opened before: napari counts them, and stretches what is below the later ones.
+    monkeypatch.setattr("napari._qt.widgets.qt_viewer_dock_widget.counter", itertools.count(50))
     viewer, dock = open_train(Image(picture, name="cells"), Labels(labels, name="mine"))
     viewer.window.resize(1400, 1000)
     viewer.window.show()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.worker import Jobs
@@ -31,6 +31,9 @@ class Dock(QWidget):
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
+        # Each dock shares out its own height. Below others napari puts a stretch that outgrows theirs: the
+        # forty-third dock of a session would get one of 43.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         # napari hands a proxy to plugins that would wrap every layer; identity matters here.
         self.viewer: Viewer = getattr(viewer, "__wrapped__", viewer)
         self._jobs = Jobs()
