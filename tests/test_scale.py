@@ -147,8 +147,8 @@ def test_costs_follow_from_figures_and_say_what_is_missing(
         {"sides": {"1000": side}, "tiles": tile | {"number_bytes": 2000}}, "scale.py --costs"
     )
     text = page.read_text()
-    # 10,000 megapixels in tiles of 768 pixels without their halo: 131 a side, each 4.5 s and 0.501 s alone.
-    assert "| a slide of 100,000 x 100,000 | 17,161 | 23.8 | 1.0 | 0.0 | 34,324 | 2.39 |" in text
+    # 10,000 megapixels in tiles of 832 pixels without their halo: 121 a side, each 4.5 s and 0.501 s alone.
+    assert "| a slide of 100,000 x 100,000 | 14,641 | 20.3 | 1.0 | 0.0 | 29,284 | 2.04 |" in text
     assert "hands out 1,000 tiles a second" in text
     assert "with more than 9 cores the process that was started is what all wait for" in text
 

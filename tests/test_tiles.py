@@ -151,8 +151,21 @@ def test_a_picture_of_the_models_size_is_one_tile() -> None:
 
 
 def test_the_usual_halo_is_an_eighth_of_the_model() -> None:
-    tiling = choose_tiling((4000, 4000), 1024)
+    tiling = choose_tiling((3000, 3000), 1024)
     assert tiling.halo == (128, 128)
+
+
+def test_the_halo_is_a_quarter_narrower_where_that_saves_tiles() -> None:
+    tiling = choose_tiling((4096, 4096), 1024)
+    assert tiling.halo == (96, 96) and tiling.grid == (5, 5)
+    assert choose_tiling((4096, 4096), 1024, halo=128).grid == (6, 6)
+    # A tile more along one axis alone is saved as well.
+    assert choose_tiling((3000, 4096), 1024).grid == (4, 5)
+
+
+def test_large_pictures_take_as_many_tiles_as_they_are_larger() -> None:
+    small, large = (len(choose_tiling((side, side), 1024, chunks=(32, 32))) for side in (4096, 16384))
+    assert large == 16 * small
 
 
 def test_tiles_are_about_equally_large() -> None:

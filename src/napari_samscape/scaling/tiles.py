@@ -18,9 +18,9 @@ from napari_samscape.errors import InputError
 Index = tuple[int, ...]
 Region = tuple[slice, ...]
 
-#: A halo chosen automatically is this part of a tile where the size of objects is not known...
-USUAL_HALO = 8
-#: ...and never more than this part, as each tile then answers for a ninth of what it looks at.
+#: Parts of a tile that are a halo where the size of objects is not known; the second only if it saves tiles.
+USUAL_HALOS = 1 / 8, 3 / 32
+#: No halo is wider than this part, as each tile then answers for a ninth of what it looks at.
 LARGEST_HALO = 3
 #: Cores are multiples of at most so many pixels.
 COARSEST_STEP = 256
@@ -287,7 +287,7 @@ def choose_tiling(  # noqa: PLR0913  (three of them are there to override)
     tile : int, optional
         Longest side of a tile with its halo, instead of ``model_size``.
     halo : int, optional
-        Width of the halo, instead of the object size, or an eighth of the tile.
+        Width of the halo, instead of the object size, or an eighth of the tile (less, if that saves tiles).
 
     Returns
     -------
@@ -309,22 +309,30 @@ def choose_tiling(  # noqa: PLR0913  (three of them are there to override)
     if len(chunks) != len(shape):
         raise InputError(f"The chunks {chunks} do not fit an array of the shape {shape}.")
     _check_consistent(object_size, tile, halo)
-    margin = _choose_halo(size, max(chunks[-2:]), object_size) if halo is None else _not_negative(halo)
-    sides = [
-        _choose_core(length, chunk, size, margin)
-        for length, chunk in zip(shape[-2:], chunks[-2:], strict=True)
-    ]
+
+    def cores(margin: int) -> list[int]:
+        axes = zip(shape[-2:], chunks[-2:], strict=True)
+        return [_choose_core(length, chunk, size, margin) for length, chunk in axes]
+
+    def count(margin: int) -> int:
+        return math.prod(math.ceil(n / core) for n, core in zip(shape[-2:], cores(margin), strict=True))
+
+    halos = _halos(size, max(chunks[-2:]), object_size) if halo is None else [_not_negative(halo)]
+    margin = min(halos, key=count)  # the first of those that are equal
+    sides = cores(margin)
     before = len(shape) - 2
     one = (1,) * before
     return Tiling(shape, (*chunks[:before], *sides), (*(0,) * before, margin, margin), (*one, size, size))
 
 
-def _choose_halo(size: int, chunk: int, object_size: int | None) -> int:
-    """As wide as an object, as far as a core of a third of the tile and one chunk is left."""
-    wanted = max(1, size // USUAL_HALO) if object_size is None else _positive(object_size, "object size")
+def _halos(size: int, chunk: int, object_size: int | None) -> list[int]:
+    """As wide as an object, or as is usual, as far as a core of a third of the tile and one chunk is left."""
     room = min(size // LARGEST_HALO, (size - chunk) // 2)
+    wanted = [int(size * part) for part in USUAL_HALOS]
+    if object_size is not None:
+        wanted = [_positive(object_size, "object size")]
     # Without any halo nothing could be stitched; that there is no room for one is said by _choose_core.
-    return max(1, min(wanted, room))
+    return [max(1, min(halo, room)) for halo in wanted]
 
 
 def _choose_core(length: int, chunk: int, size: int, halo: int) -> int:
