@@ -45,7 +45,7 @@ class Arm:
 ARMS = (
     Arm("clicks alone", False, False),
     Arm("filled in", True, False),
-    Arm("filled in, learning", False, True),  # the loop: at first clicks alone
+    Arm("filled in, learning", True, True),
 )
 HEAD = (
     "data",
@@ -118,12 +118,11 @@ def main() -> None:
                     every=options.every,
                     fills=arm.fills,
                 )
-                settings = Settings(steps=options.steps)
                 efforts = simulate(
                     project,
                     truth,
                     learns=arm.learns,
-                    settings=settings,
+                    steps=options.steps,
                     report=lambda effort: print(effort, file=sys.stderr, flush=True),
                 )
             rows.append(row(dataset, arm, efforts))

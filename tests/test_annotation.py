@@ -212,6 +212,8 @@ class TestLoop:
 
         def tune(parent, material, out, settings, **_: object):
             assert material.objects == 2 and parent.name == "nano"
+            # Nothing but the project's own pictures need be known.
+            assert (settings.method, settings.share, settings.rehearsal) == ("full", 1, 0)
             out.write_bytes(b"weights")
             return type("Outcome", (), {"path": out})
 

@@ -16,6 +16,7 @@ from napari_samscape.annotation.project import Accepted, Entry, Project, Version
 from napari_samscape.annotation.stages import Confidence, Proposal, propose
 from napari_samscape.errors import InputError
 from napari_samscape.io import Image, ObjectRow, write_labels, write_objects
+from napari_samscape.model.nano import NanoEncoder
 from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.weights import load_model
@@ -26,6 +27,7 @@ from napari_samscape.training.material import hold_out
 from napari_samscape.training.tuning import NothingGainedError, tune
 
 LOOKED_AT = 8  # pictures among which the most uncertain one is sought
+MINUTES = 5.0  # of learning, beside whoever labels
 LOCK, LOG = "training.lock", "training.log"
 
 
@@ -97,12 +99,35 @@ def finish_automatically(
     return len(left)
 
 
+def lessons(model: Sam) -> Settings:
+    """How a project's model learns: all of `nano`, which is small, and of another what makes masks.
+
+    It serves the project's own pictures, and need not remember any others; so it goes all the way.
+    """
+    method = "full" if isinstance(model.image_encoder, NanoEncoder) else "decoder"
+    return Settings(method=method, rehearsal=0.0, share=1.0)
+
+
 def train(
-    project: Project, settings: Settings | None = None, progress: Progress | None = None
+    project: Project,
+    progress: Progress | None = None,
+    *,
+    minutes: float | None = MINUTES,
+    steps: int = Settings.steps,
 ) -> Version | None:
-    """Fine-tune the project's first model on all finished pictures.
+    """Fine-tune the project's first model on all finished pictures, see `lessons`.
 
     Each version begins at the first model, so that errors do not add up.
+
+    Parameters
+    ----------
+    project : Project
+    progress : callable, optional
+        Called as ``progress(done, total, text)``; raise from it to cancel.
+    minutes : float or None
+        At most; None for any time.
+    steps : int
+        At most.
 
     Returns
     -------
@@ -116,9 +141,8 @@ def train(
     """
     with _learning(project):
         objects = project.count()
-        settings = settings or Settings(minutes=2.0)
         parent = load_model(project.model_path(project.state.versions[0]))
-        settings = replace(settings, seed=project.newest.number)
+        settings = replace(lessons(parent), minutes=minutes, steps=steps, seed=project.newest.number)
         material = hold_out(project.samples(), seed=project.newest.number)
         path: Path | None = None
         with suppress(NothingGainedError):

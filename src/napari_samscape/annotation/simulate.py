@@ -112,7 +112,7 @@ def simulate(
     truth: Mapping[str, Sequence[Instance]],
     *,
     learns: bool = True,
-    settings: Settings | None = None,
+    steps: int = Settings.steps,
     report: Callable[[Effort], None] = lambda effort: None,
 ) -> list[Effort]:
     """Do all pictures of a project, as a person would.
@@ -125,8 +125,8 @@ def simulate(
         The objects of each picture, by its name.
     learns : bool
         Whether the model does, as soon as that is due.
-    settings : Settings, optional
-        Of fine-tuning.
+    steps : int
+        Of learning, at most; in any time, so that the same run gives the same efforts.
     report : callable
         Gets each picture's effort as it is done.
 
@@ -153,7 +153,8 @@ def simulate(
             )
         )
         report(efforts[-1])
-        if learns and project.is_due() and project.left() and train(project, settings) is not None:
+        if learns and project.is_due() and project.left():
+            train(project, minutes=None, steps=steps)
             model = load_model(project.model_path(project.newest))
     return efforts
 

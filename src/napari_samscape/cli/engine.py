@@ -139,7 +139,7 @@ def accept(
 @engine.command()
 def train(
     folder: Folder,
-    minutes: Annotated[float, typer.Option(help="Time to learn, at most.")] = 2.0,
+    minutes: Annotated[float, typer.Option(help="Time to learn, at most.")] = 5.0,
     give_way: Annotated[bool, typer.Option(help="Run only when nothing else wants the processor.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -147,13 +147,12 @@ def train(
     from napari_samscape.annotation.loop import train as learn
     from napari_samscape.annotation.project import Project
     from napari_samscape.model import process
-    from napari_samscape.training.finetune import Settings
 
     if give_way:
         process.give_way()
     project = Project.open(folder)
     with progress_bar() as progress:
-        learn(project, Settings(minutes=minutes), progress)
+        learn(project, progress, minutes=minutes)
     _tell(project, as_json)
 
 
