@@ -379,7 +379,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return encode(self, tensor)
 
     monkeypatch.setattr(Sam, "encode", noting)
-    tifffile.imwrite("cells.tif", spots((20, 20), (20, 90), (30, 60), shape=(40, 110)))
+    tifffile.imwrite("cells.tif", spots((20, 20), (20, 90), (30, 60), shape=(40, 120)))
     return seen
 
 
@@ -399,7 +399,7 @@ def test_what_was_embedded_ahead_is_found_by_any_mode(encoded: list[Any]) -> Non
 
 
 def test_a_prompt_finds_the_whole_plane(encoded: list[Any]) -> None:
-    printed_json("embed", "cells.tif", "--cache", "cache", "--tile", "110")
+    printed_json("embed", "cells.tif", "--cache", "cache", "--tile", "120")
     before = len(encoded)
     assert samscape("segment", "cells.tif", "out.tif", "--points", "20,20", "--cache", "cache").exit_code == 0
     assert len(encoded) == before == 1

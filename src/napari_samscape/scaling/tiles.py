@@ -346,7 +346,8 @@ def _choose_core(length: int, chunk: int, size: int, halo: int) -> int:
             f"The output's chunks of {chunk} pixels do not fit into a tile of {size} with a halo of {halo}; "
             f"use chunks of at most {size - 2 * halo}."
         )
-    tiles = math.ceil(length / most)
+    # Of two tiles each has a neighbour on one side only, and needs a halo only there.
+    tiles = 2 if length <= 2 * ((size - halo) // chunk * chunk) else math.ceil(length / most)
     return chunk * math.ceil(length / (tiles * chunk))
 
 
