@@ -173,6 +173,12 @@ def test_processes_of_our_own_give_the_same(monkeypatch: pytest.MonkeyPatch, tmp
     assert len((tmp_path / "loaded").read_text().split()) == 2
 
 
+@pytest.mark.slow
+def test_two_jobs_with_processes_of_their_own_do_not_meet() -> None:
+    with connected(1, None) as one, connected(1, None) as other:
+        assert one is not None and other is not None and one.address != other.address
+
+
 def test_a_scheduler_that_is_not_there_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_samscape.scaling.cluster.CONNECT", "1s")
     result = CliRunner().invoke(app, ["segment", "in.tif", "out.tif", "--scheduler", "tcp://127.0.0.1:9"])

@@ -72,7 +72,7 @@ def test_linked_in_tiles_is_linked_untiled() -> None:
     stack = drifting()
     result = done(stack)
     labels = np.asarray(open_image("out.ome.zarr").data[...])
-    assert result.tiles == 5 * 12
+    assert result.tiles == 5 * 8
     assert labels.max() == result.objects
     assert not labels[3].any()
     whole = segment(stack, model=MODEL, link=LINK)
@@ -135,7 +135,7 @@ def test_a_tile_that_cannot_be_read_ends_no_object_beside_it() -> None:
 
 @pytest.mark.parametrize(
     ("sign", "times"),
-    [("tile 2 of 12: looking", 3), ("linking", 1), ("linking", 4), ("writing", 1), ("writing", 40)],
+    [("tile 2 of 8: looking", 3), ("linking", 1), ("linking", 4), ("writing", 1), ("writing", 40)],
 )
 def test_a_linked_job_that_is_stopped_goes_on_to_the_same_labels(sign: str, times: int) -> None:
     done(drifting())
