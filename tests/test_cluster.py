@@ -218,3 +218,15 @@ def test_what_travels_is_names(tmp_path: Path) -> None:
     assert order.job.image == str(tmp_path / "here" / "in.tif")
     assert order.job.model == str(tmp_path / "here" / "weights.pth")
     assert order.folder == str(tmp_path / "here" / "work")
+
+
+def test_a_worker_keeps_freed_memory_as_the_command_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_samscape.scaling import cluster
+
+    kept: list[bool] = []
+    monkeypatch.setattr(cluster, "keep_freed_memory", lambda: kept.append(True))
+    cluster._model.cache_clear()
+    for _ in range(2):
+        cluster._model("nano", "cpu", "float32")
+    cluster._model.cache_clear()
+    assert kept == [True], "once in each process"

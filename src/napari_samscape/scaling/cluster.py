@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError
+from napari_samscape.model.process import keep_freed_memory
 from napari_samscape.scaling.cache import cache_folder
 from napari_samscape.scaling.engine import Plane, look_at_tile
 from napari_samscape.scaling.job import Job
@@ -224,6 +225,8 @@ def _task(order: Order) -> Task:
 def _model(name: str, device: str, precision: str) -> Sam:
     from napari_samscape.model.weights import choose_device, load_model
 
+    # dask has its workers give back whatever is freed, which costs more than half as much time again.
+    keep_freed_memory()
     return load_model(name, device=choose_device(device), precision=precision)
 
 
