@@ -27,7 +27,6 @@ from napari_samscape.training.material import hold_out
 from napari_samscape.training.tuning import NothingGainedError, tune
 
 LOOKED_AT = 8  # pictures among which the most uncertain one is sought
-MINUTES = 5.0  # of learning, beside whoever labels
 LOCK, LOG = "training.lock", "training.log"
 
 
@@ -112,7 +111,7 @@ def train(
     project: Project,
     progress: Progress | None = None,
     *,
-    minutes: float | None = MINUTES,
+    minutes: float | None = None,
     steps: int = Settings.steps,
 ) -> Version | None:
     """Fine-tune the project's first model on all finished pictures, see `lessons`.
@@ -125,7 +124,7 @@ def train(
     progress : callable, optional
         Called as ``progress(done, total, text)``; raise from it to cancel.
     minutes : float or None
-        At most; None for any time.
+        At most; any time where left out.
     steps : int
         At most.
 

@@ -153,8 +153,7 @@ def simulate(
             )
         )
         report(efforts[-1])
-        if learns and project.is_due() and project.left():
-            train(project, minutes=None, steps=steps)
+        if learns and project.is_due() and project.left() and train(project, steps=steps) is not None:
             model = load_model(project.model_path(project.newest))
     return efforts
 

@@ -179,9 +179,13 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Cluster | 
         raise InputError("Several workers need dask: pip install 'napari-samscape[dask]'.") from None
     with contextlib.ExitStack() as stack:
         if scheduler is None:
-            # dask serves its own figures on a port that two jobs would both want, and to others, if not told.
             local: Any = LocalCluster(
-                n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+                n_workers=workers,
+                threads_per_worker=1,
+                host="127.0.0.1",
+                dashboard_address=None,
+                # Without a dashboard, too, it serves figures, on a port that two jobs would both want.
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             )
             address = stack.enter_context(local).scheduler_address
         else:

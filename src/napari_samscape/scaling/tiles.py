@@ -309,20 +309,16 @@ def choose_tiling(  # noqa: PLR0913  (three of them are there to override)
     if len(chunks) != len(shape):
         raise InputError(f"The chunks {chunks} do not fit an array of the shape {shape}.")
     _check_consistent(object_size, tile, halo)
-
-    def cores(margin: int) -> list[int]:
-        axes = zip(shape[-2:], chunks[-2:], strict=True)
-        return [_choose_core(length, chunk, size, margin) for length, chunk in axes]
-
-    def count(margin: int) -> int:
-        return math.prod(math.ceil(n / core) for n, core in zip(shape[-2:], cores(margin), strict=True))
-
     halos = _halos(size, max(chunks[-2:]), object_size) if halo is None else [_not_negative(halo)]
-    margin = min(halos, key=count)  # the first of those that are equal
-    sides = cores(margin)
     before = len(shape) - 2
-    one = (1,) * before
-    return Tiling(shape, (*chunks[:before], *sides), (*(0,) * before, margin, margin), (*one, size, size))
+
+    def tiling(margin: int) -> Tiling:
+        axes = zip(shape[-2:], chunks[-2:], strict=True)
+        sides = [_choose_core(length, chunk, size, margin) for length, chunk in axes]
+        least = (*(1,) * before, size, size)
+        return Tiling(shape, (*chunks[:before], *sides), (*(0,) * before, margin, margin), least)
+
+    return min(map(tiling, halos), key=len)  # the first of those with as few tiles
 
 
 def _halos(size: int, chunk: int, object_size: int | None) -> list[int]:
