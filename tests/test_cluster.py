@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 from napari_samscape.cli.app import app
 from napari_samscape.errors import InputError
+from napari_samscape.model.process import KEPT
 from napari_samscape.scaling.batch import Job, run
 from napari_samscape.scaling.cluster import connected
 from napari_samscape.scaling.many import run_many
@@ -230,3 +231,11 @@ def test_a_worker_keeps_freed_memory_as_the_command_does(monkeypatch: pytest.Mon
         cluster._model("nano", "cpu", "float32")
     cluster._model.cache_clear()
     assert kept == [True], "once in each process"
+
+
+def test_workers_start_with_what_is_told_to_glibc() -> None:
+    with connected(1, None) as cluster:
+        assert cluster is not None
+        (environment,) = cluster.client.run(lambda: dict(os.environ)).values()
+    assert environment["MALLOC_TRIM_THRESHOLD_"] == str(KEPT), "dask's own is 64 KB"
+    assert environment["MALLOC_ARENA_MAX"] == "1"

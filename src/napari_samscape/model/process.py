@@ -8,9 +8,16 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's <malloc.h>
 LARGEST = 32 * 2**20  # bytes; glibc takes no more for what comes from its heap
 KEPT = 128 * 2**20  # bytes of free heap that are kept
+#: How glibc's malloc is told, as environment variable and by number in <malloc.h>; and what.
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": (-3, LARGEST),
+    "MALLOC_TRIM_THRESHOLD_": (-1, KEPT),
+    "MALLOC_ARENA_MAX": (-8, 1),
+}
+#: For a process that is yet to start.
+ENVIRONMENT = {name: str(value) for name, (_, value) in MALLOC.items()}
 LOWEST = 19  # Unix's niceness
 
 
@@ -19,12 +26,15 @@ def keep_freed_memory() -> bool:
 
     A decoder frees and takes maps of some megabytes with every prompt. glibc gives these back to the system,
     which then clears every page of the next one: a fifth of the time of a prompt of SAM's ViT-B, see
-    ``benchmarks/compare_reference.py``. For programs of ours; a library leaves its user's process alone.
+    ``benchmarks/compare_reference.py``. And all threads share one heap: glibc gives each its own, which grow
+    from tile to tile of a large picture (``benchmarks/scale.py``), and whose size is not under these rules.
+    Call it before there are threads, as a thread stays with the heap that it has, or start the process with
+    `ENVIRONMENT`. For programs of ours; a library leaves its user's process alone.
     """
     mallopt = _of_glibc("mallopt")
     if mallopt is None:
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, KEPT))
+    return all([mallopt(number, value) for number, value in MALLOC.values()])
 
 
 def give_back_memory() -> bool:

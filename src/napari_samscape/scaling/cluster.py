@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_samscape.errors import InputError
 from napari_samscape.io import DamagedError
-from napari_samscape.model.process import keep_freed_memory
+from napari_samscape.model.process import ENVIRONMENT, keep_freed_memory
 from napari_samscape.scaling.cache import cache_folder
 from napari_samscape.scaling.engine import Plane, look_at_tile
 from napari_samscape.scaling.job import Job
@@ -174,27 +174,35 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Cluster | 
     if workers is not None and scheduler is not None:
         raise InputError("--workers starts processes here, --scheduler joins others; use one of them.")
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError:
         raise InputError("Several workers need dask: pip install 'napari-samscape[dask]'.") from None
     with contextlib.ExitStack() as stack:
         if scheduler is None:
-            local: Any = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address=None,
-                # Without a dashboard, too, it serves figures, on a port that two jobs would both want.
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            )
-            address = stack.enter_context(local).scheduler_address
-        else:
-            address = scheduler
+            scheduler = stack.enter_context(_start(workers)).scheduler_address
         try:
-            client: Any = stack.enter_context(Client(address, timeout=CONNECT, set_as_default=False))
+            client: Any = stack.enter_context(Client(scheduler, timeout=CONNECT, set_as_default=False))
         except (OSError, ValueError) as error:
-            raise InputError(f"There is no dask scheduler at {address}: {error}.") from error
-        yield Cluster(client, address)
+            raise InputError(f"There is no dask scheduler at {scheduler}: {error}.") from error
+        yield Cluster(client, scheduler)
+
+
+def _start(workers: int | None) -> Any:
+    """Worker processes of one thread each, and a scheduler."""
+    import dask
+    from distributed import LocalCluster
+
+    # dask has its workers give back whatever is freed, which costs more than half as much time again.
+    ours = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ENVIRONMENT.items()}
+    with dask.config.set(ours):
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            # Without a dashboard, too, it serves figures, on a port that two jobs would both want.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        )
 
 
 # On the worker -----------------------------------------------------------------------------------------
@@ -229,8 +237,7 @@ def _task(order: Order) -> Task:
 def _model(name: str, device: str, precision: str) -> Sam:
     from napari_samscape.model.weights import choose_device, load_model
 
-    # dask has its workers give back whatever is freed, which costs more than half as much time again.
-    keep_freed_memory()
+    keep_freed_memory()  # for workers that others started
     return load_model(name, device=choose_device(device), precision=precision)
 
 
