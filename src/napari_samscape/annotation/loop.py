@@ -16,7 +16,6 @@ from napari_samscape.annotation.project import Accepted, Entry, Project, Version
 from napari_samscape.annotation.stages import Confidence, Proposal, propose
 from napari_samscape.errors import InputError
 from napari_samscape.io import Image, ObjectRow, write_labels, write_objects
-from napari_samscape.model.nano import NanoEncoder
 from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.weights import load_model
@@ -103,7 +102,7 @@ def lessons(model: Sam) -> Settings:
 
     It serves the project's own pictures, and need not remember any others; so it goes all the way.
     """
-    method = "full" if isinstance(model.image_encoder, NanoEncoder) else "decoder"
+    method = "full" if model.is_nano else "decoder"
     return Settings(method=method, rehearsal=0.0, share=1.0)
 
 

@@ -99,8 +99,13 @@ class Sam(nn.Module):
         self.name = ""
         self.digest = ""
         self.precision = torch.float32
-        self.magnifies = 2.0 if isinstance(image_encoder, NanoEncoder) else 1.0
+        self.magnifies = 2.0 if self.is_nano else 1.0
         self.recall: Recall | None = None
+
+    @property
+    def is_nano(self) -> bool:
+        """Whether it is this project's own small model, which a laptop trains as a whole."""
+        return isinstance(self.image_encoder, NanoEncoder)
 
     @property
     def tile_size(self) -> int:

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from napari_samscape.errors import InputError
-from napari_samscape.model.nano import NanoEncoder
 from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import Sam
 from napari_samscape.sample_files import PICTURES
@@ -158,10 +157,10 @@ class Learner:
         self.manner = Manner.of(parent, settings.crops)
 
     def _chosen(self) -> dict[str, nn.Parameter]:
-        encoder, method = self.child.image_encoder, self.settings.method
+        method = self.settings.method
         if method == "lora":
-            add_low_rank(encoder, self.settings.rank)
-        prefixes = HEADS + (NECK if isinstance(encoder, NanoEncoder) else ())
+            add_low_rank(self.child.image_encoder, self.settings.rank)
+        prefixes = HEADS + (NECK if self.child.is_nano else ())
         chosen = {}
         for name, weight in self.child.named_parameters():
             learns = method == "full" or name.startswith(prefixes) or is_low_rank(name)

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from napari_samscape.errors import InputError
-from napari_samscape.model.nano import NanoEncoder
 from napari_samscape.model.sam import SINGLE, Sam, build_nano
 from napari_samscape.model.weights import choose_device, load_model, save_model
 from napari_samscape.prediction.clip import load_clip
@@ -223,7 +222,7 @@ def new_state(config: Config) -> State:
 
 
 def _check_crop(model: Sam, config: Config) -> None:
-    if not isinstance(model.image_encoder, NanoEncoder) and config.crop != model.image_size:
+    if not model.is_nano and config.crop != model.image_size:
         size = model.image_size
         raise InputError(
             f"{config.start} looks at {size} x {size} pixels, no more and no less: set crop = {size}."
