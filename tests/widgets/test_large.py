@@ -244,7 +244,7 @@ def test_objects_of_a_huge_image_from_view_to_disk_and_back(open_dock, qtbot, da
 
 @pytest.mark.parametrize("shift", [(0, 0), (3, -2), (-4, 5), (30, 0)])
 def test_pixels_that_lie_on_pixels_are_carried_over_as_any_others_are(shift):
-    from napari_samscape.widgets.labels import carried
+    from napari_samscape.widgets.resample import footprint, resampled
 
     mask = np.random.default_rng(0).random((9, 8)) < 0.5
     for shape in [(9, 8), (20, 3)]:
@@ -252,9 +252,10 @@ def test_pixels_that_lie_on_pixels_are_carried_over_as_any_others_are(shift):
         for y, x in np.argwhere(mask) - shift:
             if 0 <= y < shape[0] and 0 <= x < shape[1]:
                 expected[y, x] = True
-        (y, x), cut = carried(mask, np.eye(2), np.array(shift, float), shape)
+        place = np.eye(2), np.array(shift, float)
+        (y0, x0), (y1, x1) = where = footprint(mask, *place, shape)
         found = np.zeros(shape, bool)
-        found[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
+        found[y0:y1, x0:x1] = resampled(mask, *place, where)
         np.testing.assert_array_equal(found, expected)
 
 

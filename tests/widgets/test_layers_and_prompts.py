@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 
 from napari_samscape.widgets.drawn import prompts_on
-from napari_samscape.widgets.labels import Found, FreeIds, carried, new_labels, write_objects
+from napari_samscape.widgets.labels import Found, FreeIds, new_labels, write_objects
 from napari_samscape.widgets.layers import (
     cut_matrix,
     levels,
@@ -22,6 +22,7 @@ from napari_samscape.widgets.layers import (
     unsqueezed,
     world_matrix,
 )
+from napari_samscape.widgets.resample import footprint, resampled
 
 SQUARE = np.array([[1, 1], [1, 3], [3, 3], [3, 1]], dtype=float)
 
@@ -319,9 +320,10 @@ def test_labels_that_lie_elsewhere_get_the_object_where_it_is_in_the_world():
 
 def test_an_object_seen_at_a_coarse_level_is_written_at_full_resolution():
     matrix, shift = np.eye(2) / 4, np.full(2, -1.5 / 4)
-    corner, cut = carried(OBJECT, matrix, shift, (16, 16))
+    (y0, x0), (y1, x1) = where = footprint(OBJECT, matrix, shift, (16, 16))
+    cut = resampled(OBJECT, matrix, shift, where)
     whole = np.zeros((16, 16), bool)
-    whole[corner[0] : corner[0] + cut.shape[0], corner[1] : corner[1] + cut.shape[1]] = cut
+    whole[y0:y1, x0:x1] = cut
     np.testing.assert_array_equal(whole, np.kron(OBJECT, np.ones((4, 4), bool)))
     assert cut.size < whole.size
 

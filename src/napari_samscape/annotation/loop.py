@@ -16,6 +16,7 @@ from napari_samscape.annotation.project import Accepted, Entry, Project, Version
 from napari_samscape.annotation.stages import Confidence, Proposal, propose
 from napari_samscape.errors import InputError
 from napari_samscape.io import Image, ObjectRow, write_labels, write_objects
+from napari_samscape.model.process import LOWER_PRIORITY
 from napari_samscape.model.progress import Progress
 from napari_samscape.model.sam import Sam
 from napari_samscape.model.weights import load_model
@@ -163,7 +164,14 @@ def train_in_background(project: Project) -> bool:
     program = [sys.executable, "-m", "napari_samscape.cli"]
     command = [*program, "engine", "train", "--give-way", str(project.folder)]  # labelling goes on meanwhile
     with (project.folder / LOG).open("ab") as log:
-        subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            creationflags=LOWER_PRIORITY,
+        )
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,9 @@ MALLOC = {
 #: For a process that is yet to start.
 ENVIRONMENT = {name: str(value) for name, (_, value) in MALLOC.items()}
 LOWEST = 19  # Unix's niceness
+#: `subprocess.Popen`'s ``creationflags`` for a process that leaves Windows' processor to the people at the
+#: computer; on other systems `give_way` does so from inside.
+LOWER_PRIORITY = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
 
 
 def keep_freed_memory() -> bool:
@@ -59,7 +63,7 @@ def give_way() -> None:
 
     A window whose model looks at a picture draws its frames in about the time of an idle one then;
     niceness alone makes them half as long again (``benchmarks/frames.py``). There is no way back. On Windows
-    whoever starts a process says so, see `subprocess.BELOW_NORMAL_PRIORITY_CLASS`.
+    whoever starts a process says so, see `LOWER_PRIORITY`.
     """
     if hasattr(os, "SCHED_IDLE"):
         with suppress(OSError):  # some containers forbid it

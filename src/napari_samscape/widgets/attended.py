@@ -11,7 +11,8 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_samscape.widgets.worker import LOWER_PRIORITY, child_environment
+from napari_samscape.model.process import LOWER_PRIORITY
+from napari_samscape.widgets.worker import child_environment
 
 
 class Attended(QObject):

@@ -15,7 +15,6 @@ from scipy.ndimage import binary_erosion
 
 from napari_samscape.prediction.types import Instance
 from napari_samscape.widgets.drawn import BACKGROUND, FEATURE, FOREGROUND
-from napari_samscape.widgets.labels import bounding_box
 from napari_samscape.widgets.layers import (
     Plane,
     cut_matrix,
@@ -25,6 +24,7 @@ from napari_samscape.widgets.layers import (
     to_layer,
     unsqueezed,
 )
+from napari_samscape.widgets.resample import bounding_box
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_samscape.errors import InputError
 from napari_samscape.widgets.layers import Plane, data_shape, levels, placed_like, same_plane, to_layer
 from napari_samscape.widgets.pyramids import LARGEST, labels_on_disk, stored, writable
+from napari_samscape.widgets.resample import Corners, footprint, resampled
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -24,8 +25,6 @@ SMALL = 2**24
 
 BAND = 2**22
 """So many pixels are carried over at a time, with some 100 bytes each."""
-
-Corners = tuple[tuple[int, int], tuple[int, int]]
 
 
 class FreeIds:
@@ -170,11 +169,11 @@ def _write_plane(
     written = np.zeros(int(found.mask.max(initial=0)), dtype=np.int64)
     if len(written) == 0:
         return written
-    start, stop = _footprint(found.mask, matrix, shift, target.shape)
+    start, stop = footprint(found.mask, matrix, shift, target.shape)
     rows_at_once = max(1, BAND // max(1, stop[1] - start[1]))
     for row in range(start[0], stop[0], rows_at_once):
         band = (row, start[1]), (min(row + rows_at_once, stop[0]), stop[1])
-        cut = _resampled(found.mask, matrix, shift, band)
+        cut = resampled(found.mask, matrix, shift, band)
         where = _slices(target, band)
         ids = np.where(cut, cut + np.int64(found.first - 1), 0)
         present = np.asarray(levels(labels)[0][where])
@@ -277,69 +276,3 @@ def _between(labels: Labels, target: Plane, found: Found, dims: Any) -> tuple[ND
     corners = target.to_data(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     origin, down, right = found.plane.from_data(to_layer(corners, labels, found.image, dims))
     return np.stack([down - origin, right - origin], axis=1), origin
-
-
-def carried(
-    mask: NDArray[Any], matrix: NDArray, shift: NDArray, shape: tuple[int, int]
-) -> tuple[tuple[int, int], NDArray[Any]]:
-    """Carry a mask, or labels, into another grid by nearest neighbours, only where there is something.
-
-    Parameters
-    ----------
-    mask : ndarray of bool or int, shape (y, x)
-        The object, or several.
-    matrix, shift : ndarray, shapes (2, 2) and (2,)
-        ``matrix @ target + shift`` is the position in ``mask`` of a pixel of the target grid.
-    shape : tuple of int
-        (y, x) of the target grid.
-
-    Returns
-    -------
-    corner : tuple of int
-        (y, x) of the cut in the target grid.
-    cut : ndarray of bool or int
-        What is there.
-    """
-    if not mask.any():
-        return (0, 0), np.zeros((0, 0), dtype=mask.dtype)
-    start, stop = _footprint(mask, matrix, shift, shape)
-    return start, _resampled(mask, matrix, shift, (start, stop))
-
-
-def _footprint(mask: NDArray[Any], matrix: NDArray, shift: NDArray, shape: tuple[int, int]) -> Corners:
-    """First and one past last (y, x) of what a mask that is not empty may cover in the target grid."""
-    y0, x0, y1, x1 = bounding_box(mask)
-    corners = np.array([[y, x] for y in (y0 - 0.5, y1 - 0.5) for x in (x0 - 0.5, x1 - 0.5)])
-    there = (corners - shift) @ np.linalg.inv(matrix).T
-    start = np.clip(np.floor(there.min(axis=0)).astype(int), 0, shape)
-    stop = np.clip(np.ceil(there.max(axis=0)).astype(int) + 1, start, shape)
-    return (int(start[0]), int(start[1])), (int(stop[0]), int(stop[1]))
-
-
-def _resampled(mask: NDArray[Any], matrix: NDArray, shift: NDArray, where: Corners) -> NDArray[Any]:
-    """What lies of a mask in a part of the target grid; nothing outside the mask's array."""
-    start, stop = np.asarray(where)
-    if np.allclose(matrix, np.eye(2)) and np.allclose(shift, np.rint(shift)):
-        return _shifted(mask, np.rint(shift).astype(int), start, stop)
-    grid = start + np.moveaxis(np.indices(stop - start), 0, -1)
-    source = np.floor(grid @ matrix.T + shift + 0.5 + 1e-9).astype(int)
-    inside = ((source >= 0) & (source < mask.shape)).all(axis=-1)
-    source[~inside] = 0
-    return np.where(inside, mask[source[..., 0], source[..., 1]], mask.dtype.type(0))
-
-
-def _shifted(mask: NDArray[Any], shift: NDArray, start: NDArray, stop: NDArray) -> NDArray[Any]:
-    """What `_resampled` gives where pixels lie on pixels."""
-    cut = np.zeros(stop - start, mask.dtype)
-    first, last = np.maximum(start + shift, 0), np.minimum(stop + shift, mask.shape)
-    if (first < last).all():
-        to = first - shift - start
-        size = last - first
-        cut[to[0] : to[0] + size[0], to[1] : to[1] + size[1]] = mask[first[0] : last[0], first[1] : last[1]]
-    return cut
-
-
-def bounding_box(mask: NDArray[Any]) -> tuple[int, int, int, int]:
-    """Half-open (y0, x0, y1, x1) of the pixels of a mask, or of labels, that are not 0; there are some."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -14,9 +14,10 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from napari_samscape.errors import InputError
+from napari_samscape.model.process import LOWER_PRIORITY
 from napari_samscape.model.progress import Progress
 from napari_samscape.widgets.engine import LocalEngine
-from napari_samscape.widgets.worker import LOWER_PRIORITY, child_environment
+from napari_samscape.widgets.worker import child_environment
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
-from napari_samscape.widgets.labels import bounding_box
+from napari_samscape.widgets.resample import bounding_box
 
 TINT = np.array([255, 176, 0], dtype=float)
 SIDE = 84

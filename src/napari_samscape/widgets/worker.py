@@ -8,7 +8,6 @@ one that does not runs to its end, unheard.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +26,6 @@ Work = Callable[[Progress], Any]
 def child_environment() -> dict[str, str]:
     """What a Python process of ours runs in: it finds what this one finds, as those of multiprocessing do."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-
-
-LOWER_PRIORITY = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
-"""`subprocess.Popen`'s ``creationflags`` for a process that leaves Windows' processor to the window; on
-other systems `give_way` does so from inside."""
 
 
 class Cancelled(Exception):
