@@ -54,7 +54,7 @@ def test_run_learns_from_the_labels_and_offers_the_model_everywhere(
     assert run(dock) == f"The model is in {out}; choose it as Model in any dock."
     ((parent, material, path, settings),) = asked
     assert (parent, material.objects, str(path)) == ("nano", 2, out)
-    assert settings.method == "decoder" and settings.minutes == 2.25
+    assert settings.method == "decoder" and settings.minutes == 2.0
     assert material.learn[0].complete
     assert "0.500" in dock.table.text() and "+0.250" in dock.table.text()
     assert other.model.findData(out) >= 0 and other.model.currentData() == "nano"

@@ -38,7 +38,7 @@ def finetune(  # noqa: PLR0913  (a command's options are its parameters)
         Method,
         typer.Option(help="What learns: all but the encoder; low-rank changes to its attention, too; all."),
     ] = Method.decoder,
-    minutes: Annotated[float, typer.Option(help="Time to learn, at most.")] = 2.25,
+    minutes: Annotated[float, typer.Option(help="Time to learn, at most.")] = 2.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps, at most.")] = None,
     rate: Annotated[float | None, typer.Option(help="Rate of learning.")] = None,
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the objects to judge by.")] = 0.2,

@@ -53,7 +53,7 @@ class TrainWidget(TaskDock):
             self.method.setItemData(number, about, Qt.ItemDataRole.ToolTipRole)
         self.minutes = QDoubleSpinBox()
         self.minutes.setRange(0.1, 600)
-        self.minutes.setValue(2.25)
+        self.minutes.setValue(2.0)
         self.minutes.setSuffix(" min")
         self.minutes.setToolTip(
             tip("Time to learn, in minutes, at most; it ends earlier when nothing more is gained.")
