@@ -98,24 +98,17 @@ def test_a_killed_job_of_nano_gives_the_same_files(scale: ModuleType) -> None:
     assert (row["killed"], row["same"]) == (1, 1)
 
 
-def test_rows_of_several_commands_are_one_table(
-    scale: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def measure(side: int, _: Namespace) -> dict[str, Any]:
-        keys = [
-            "cpu",
-            "seconds_per_megapixel",
-            "cpu_per_megapixel",
-            "count_error",
-            "ap50_inside",
-            "ap50_seams",
-            "ap50_middles",
-            "peak_mb",
-        ]
-        counts = ["true", "found", "on_seams", "on_middles", "tiles"]
-        return {"side": side} | dict.fromkeys(keys, 0.5) | dict.fromkeys(counts, 7)
+def a_row(side: int, cpu: float = 0.5) -> dict[str, Any]:
+    """As `measure_side` gives it."""
+    times = ["seconds", "start_seconds", "look_seconds", "write_seconds", "seconds_per_megapixel"]
+    shares = ["count_error", "ap50_inside", "ap50_seams", "ap50_middles"]
+    counts = ["true", "found", "on_seams", "on_middles", "tiles"]
+    row = {"side": side, "cpu": cpu, "cpu_per_megapixel": cpu, "peak_mb": 400 + cpu}
+    return row | dict.fromkeys(times + shares, 0.5) | dict.fromkeys(counts, 7)
 
-    monkeypatch.setattr(scale, "measure_side", measure)
+
+def test_rows_of_several_commands_are_one_table(scale: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "measure_side", lambda side, _: a_row(side))
     for side in ("512", "256"):
         arguments = ["scale.py", "--side", side, "--out", "REPORT.md", "--figures", "scale.json"]
         monkeypatch.setattr(sys, "argv", arguments)
@@ -125,6 +118,25 @@ def test_rows_of_several_commands_are_one_table(
         line for line in Path("REPORT.md").read_text().splitlines() if line.startswith(("| 256", "| 512"))
     ]
     assert [row.split(" | ")[0] for row in rows] == ["| 256", "| 512"]
+
+
+def test_of_a_side_measured_twice_the_row_has_means_and_the_highest_peak(
+    scale: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took = iter([12.0, 15.0, 14.0])
+    monkeypatch.setattr(scale, "measure_side", lambda side, _: a_row(side, next(took)))
+    arguments = [
+        "scale.py",
+        *["--side", "256", "512", "256", "--out", "REPORT.md", "--figures", "scale.json"],
+    ]
+    monkeypatch.setattr(sys, "argv", arguments)
+    scale.main()
+    rows = json.loads(Path("scale.json").read_text())["sides"]
+    assert (rows["256"]["cpu_per_megapixel"], rows["256"]["peak_mb"]) == (13, 414)
+    assert rows["512"]["cpu_per_megapixel"] == 15
+    assert (
+        "Side 256 was measured 2 times, with others in between: 12.00, 14.00" in Path("REPORT.md").read_text()
+    )
 
 
 def test_costs_follow_from_figures_and_say_what_is_missing(

@@ -217,9 +217,10 @@ def _checked_grids(grids: Any, layers: int) -> tuple[tuple[tuple[float, float], 
 
 #: For models with a dense head (`nano`). Its prompts are one per object, so there are few doubles, and cells
 #: that touch must not be taken for doubles because their boxes overlap. Its fine masks take much memory each
-#: while they are drawn; larger batches are no faster on a CPU.
+#: while they are drawn, and larger batches, of which a CPU decodes parts (`window.CELLS_AT_ONCE`), are no
+#: faster; with 16 a process grew more from tile to tile (``benchmarks/scale.py``).
 DENSE_DEFAULTS = EverythingOptions(
-    points_per_batch=16,
+    points_per_batch=8,
     pred_iou_thresh=0.65,
     stability_score_thresh=0.6,
     box_nms_thresh=1.0,
