@@ -239,6 +239,16 @@ def test_a_plain_zarr_array_is_lazy(tmp_path: Path, zarr_format: int) -> None:
     np.testing.assert_array_equal(image.plane(z=2), RAMP)
 
 
+def test_a_sharded_array_is_as_one_of_chunks(tmp_path: Path) -> None:
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=(4, 20, 30), dtype="u2", chunks=(1, 5, 5), shards=(2, 10, 15)
+    )
+    array[2] = RAMP
+    image = open_image(tmp_path / "a.zarr")
+    assert (image.axes, image.data.shards) == ("zyx", (2, 10, 15))
+    np.testing.assert_array_equal(image.data[2, 7:19, 3:28], RAMP[7:19, 3:28])
+
+
 def test_dimension_names_of_a_zarr_array_are_believed(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "a.zarr", shape=(4, 20, 30), dtype="u2", dimension_names=("c", "y", "x"))
     assert open_image(tmp_path / "a.zarr").axes == "cyx"

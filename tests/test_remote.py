@@ -177,6 +177,15 @@ def test_a_zarr_array_and_an_ome_zarr_are_read_in_parts(server: Server) -> None:
     np.testing.assert_array_equal(ome.plane(), pixels)
 
 
+def test_of_a_shard_only_the_chunks_asked_for_are_read(server: Server) -> None:
+    pixels = noise((1024, 1024))
+    zarr.create_array("in.zarr", data=pixels, chunks=(128, 128), shards=(1024, 1024))
+    array = open_image(f"{server.url}/in.zarr")
+    server.sent = 0
+    np.testing.assert_array_equal(array.plane(region=(slice(0, 100), slice(200, 250))), pixels[:100, 200:250])
+    assert server.sent < pixels.nbytes / 16
+
+
 def test_a_missing_chunk_is_fill_value_as_in_a_folder(server: Server) -> None:
     array = zarr.create_array("in.zarr", shape=(64, 64), chunks=(32, 32), dtype="u1", fill_value=7)
     array[:32] = 1

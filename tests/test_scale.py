@@ -176,3 +176,11 @@ def test_what_is_simulated_is_what_it_says(scale: ModuleType, tmp_path: Path) ->
     assert seconds > 0
     assert files == 2  # metadata; chunks without objects are not written
     assert open_image(tmp_path / "0.ome.zarr").plane().max() == 0
+
+
+def test_readme_says_what_was_measured_last() -> None:
+    root = Path(__file__).resolve().parents[1]
+    sides = json.loads((root / "benchmarks" / "scale.json").read_text())["sides"]
+    large, small = (f"{sides[side]['peak_mb']:.0f}" for side in ("16384", "4096"))
+    told = f"({large} MB at 16,384 pixels a side, {small} MB at 4,096)"
+    assert told in (root / "README.md").read_text(encoding="utf-8")

@@ -261,9 +261,13 @@ def test_the_overlay_of_tiles_is_drawn_from_what_was_written() -> None:
 # Bad input ---------------------------------------------------------------------------------------------
 
 
-def zarr_of_spots(broken: Callable[[Path], object] | None = None) -> None:
-    """Sixteen chunks of 32 x 32 pixels with a spot in the middle of each; one chunk may be broken."""
-    array = zarr.create_array("in.zarr", shape=(128, 128), dtype="u2", chunks=(32, 32))
+def zarr_of_spots(broken: Callable[[Path], object] | None = None, sharded: bool = False) -> None:
+    """Sixteen files of 32 x 32 pixels with a spot in the middle of each; one file may be broken.
+
+    A file is a chunk, or a shard of four.
+    """
+    cut = {"chunks": (16, 16), "shards": (32, 32)} if sharded else {"chunks": (32, 32)}
+    array = zarr.create_array("in.zarr", shape=(128, 128), dtype="u2", **cut)
     array[...] = spots(*((y, x) for y in range(16, 128, 32) for x in range(16, 128, 32)), shape=(128, 128))
     if broken is not None:
         broken(Path("in.zarr/c/1/2"))
@@ -272,11 +276,14 @@ def zarr_of_spots(broken: Callable[[Path], object] | None = None) -> None:
 IN_CHUNKS = {"tile": 48, "halo": 8}  # a core for each chunk
 
 
-def test_a_missing_chunk_is_fill_value_and_said_once() -> None:
-    zarr_of_spots(Path.unlink)
+@pytest.mark.parametrize(
+    ("sharded", "missing"), [(False, "1 of the picture's 16"), (True, "4 of the picture's 64")]
+)
+def test_a_missing_chunk_is_fill_value_and_said_once(sharded: bool, missing: str) -> None:
+    zarr_of_spots(Path.unlink, sharded)
     result = run(Job("in.zarr", "out.ome.zarr", **IN_CHUNKS))
     assert (result.objects, result.failed) == (15, ())
-    assert result.note == "1 of the picture's 16 chunks are missing and were read as 0."
+    assert result.note == f"{missing} chunks are missing and were read as 0."
 
 
 @pytest.fixture
@@ -285,9 +292,10 @@ def read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_samscape.scaling.picture.READ_SIDE", 32)
 
 
+@pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.usefixtures("read_in_parts")
-def test_a_damaged_chunk_costs_its_tile_and_no_more() -> None:
-    zarr_of_spots(lambda chunk: chunk.write_bytes(b"broken"))
+def test_a_damaged_chunk_costs_its_tile_and_no_more(sharded: bool) -> None:
+    zarr_of_spots(lambda chunk: chunk.write_bytes(b"broken"), sharded)
     result = run(Job("in.zarr", "out.ome.zarr", **IN_CHUNKS))
     assert (result.tiles, result.objects) == (16, 15)
     (sentence,) = result.failed
