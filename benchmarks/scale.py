@@ -150,21 +150,31 @@ def sides_table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def measure_workers(count: int, options: argparse.Namespace) -> dict[str, Any]:
-    """The same job in this process and on workers."""
+    """The same job in this process, in several that each do all of it at the same time, and on workers.
+
+    What processes take from each other, caches and memory, they do without dask as well.
+    """
     side = options.side[0] if options.side else 4096
     with picture(side, options) as folder:
-        one = finish(start(folder, options))
-        (folder / OUT).rename(folder / "alone.ome.zarr")
+        one = finish(start(folder, options, output="alone.ome.zarr"))
+        at_once = [start(folder, options, output=f"beside{number}.ome.zarr") for number in range(count)]
+        done = [finish(process) for process in at_once]
         many = finish(start(folder, options, workers=count))
         same = _pixels(folder / OUT) == _pixels(folder / "alone.ome.zarr")
-    return {"side": side, "workers": count, "one": one, "many": many, "same": same}
+    beside = {key: fmean(row[key] for row in done) for key in TIMES}
+    return {"side": side, "workers": count, "one": one, "beside": beside, "many": many, "same": same}
 
 
 def workers_table(row: dict[str, Any]) -> list[str]:
     """Markdown of one process beside several."""
-    one, many, count = row["one"], row["many"], row["workers"]
-    wall = many["look_seconds"] * count / one["look_seconds"] - 1
-    cpu = many["cpu"] / one["cpu"] - 1
+    one, beside, many, count = row["one"], row["beside"], row["many"], row["workers"]
+    alone, shared = (many["look_seconds"] * count / by["look_seconds"] - 1 for by in (one, beside))
+    cpu, shared_cpu = (many["cpu"] / by["cpu"] - 1 for by in (one, beside))
+    named = (
+        ("in process", one),
+        (f"in process, {count} at the same time, each", beside),
+        (f"{count} workers", many),
+    )
     return [
         f"A picture of side {row['side']}, {one['tiles']} tiles, one thread a process; labels "
         f"{'are the same, bit for bit' if row['same'] else 'DIFFER'}.",
@@ -174,12 +184,14 @@ def workers_table(row: dict[str, Any]) -> list[str]:
         *(
             f"| {name} | {r['start_seconds']:.1f} | {r['look_seconds']:.1f} | {r['write_seconds']:.1f} "
             f"| {r['cpu']:.1f} |"
-            for name, r in (("in process", one), (f"{count} workers", many))
+            for name, r in named
         ),
         "",
-        f"Overhead on the tiles: {wall:+.1%} of the time (workers x time, against one process), and",
-        f"{cpu:+.1%} of processor seconds in all, the workers' start and loading among them. The time is",
-        "only to be believed where there are as many free cores as workers.",
+        f"Overhead on the tiles, workers x time: {alone:+.1%} against one process alone, {shared:+.1%}",
+        f"against one of {count} at the same time, which share memory and caches as workers do. Processor",
+        f"seconds in all, the workers' start and loading among them: {cpu:+.1%} and {shared_cpu:+.1%}.",
+        f"{one['tiles']} tiles on {count} workers are {-(-one['tiles'] // count)} rounds. The times are only",
+        "to be believed where there are as many free cores as workers.",
     ]
 
 
