@@ -165,34 +165,41 @@ def measure_workers(count: int, options: argparse.Namespace) -> dict[str, Any]:
     return {"side": side, "workers": count, "one": one, "beside": beside, "many": many, "same": same}
 
 
-def workers_table(row: dict[str, Any]) -> list[str]:
-    """Markdown of one process beside several."""
-    one, beside, many, count = row["one"], row["beside"], row["many"], row["workers"]
-    alone, shared = (many["look_seconds"] * count / by["look_seconds"] - 1 for by in (one, beside))
-    cpu, shared_cpu = (many["cpu"] / by["cpu"] - 1 for by in (one, beside))
-    named = (
-        ("in process", one),
-        (f"in process, {count} at the same time, each", beside),
-        (f"{count} workers", many),
-    )
-    return [
-        f"A picture of side {row['side']}, {one['tiles']} tiles, one thread a process; labels "
-        f"{'are the same, bit for bit' if row['same'] else 'DIFFER'}.",
+def workers_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Markdown of one process beside several, for each side measured."""
+    lines = [
+        "One thread a process. Times are only to be believed where there are as many free cores as workers."
+    ]
+    for row in rows:
+        lines += ["", *_workers_of_one_side(row)]
+    return lines
+
+
+def _workers_of_one_side(row: dict[str, Any]) -> list[str]:
+    one, many, count = row["one"], row["many"], row["workers"]
+    named = {"one process alone": one}
+    if "beside" in row:
+        named[f"one of {count} processes at the same time"] = row["beside"]
+    lines = [
+        f"Side {row['side']}: {one['tiles']} tiles, {-(-one['tiles'] // count)} rounds of {count} workers; "
+        f"labels {'are the same, bit for bit' if row['same'] else 'DIFFER'}.",
         "",
         "| | start, s | tiles, s | writing, s | processor s |",
         "|---|---:|---:|---:|---:|",
-        *(
-            f"| {name} | {r['start_seconds']:.1f} | {r['look_seconds']:.1f} | {r['write_seconds']:.1f} "
-            f"| {r['cpu']:.1f} |"
-            for name, r in named
-        ),
-        "",
-        f"Overhead on the tiles, workers x time: {alone:+.1%} against one process alone, {shared:+.1%}",
-        f"against one of {count} at the same time, which share memory and caches as workers do. Processor",
-        f"seconds in all, the workers' start and loading among them: {cpu:+.1%} and {shared_cpu:+.1%}.",
-        f"{one['tiles']} tiles on {count} workers are {-(-one['tiles'] // count)} rounds. The times are only",
-        "to be believed where there are as many free cores as workers.",
     ]
+    lines += [
+        f"| {name} | {took['start_seconds']:.1f} | {took['look_seconds']:.1f} "
+        f"| {took['write_seconds']:.1f} | {took['cpu']:.1f} |"
+        for name, took in (named | {f"{count} workers": many}).items()
+    ]
+    for name, took in named.items():
+        time, cpu = many["look_seconds"] * count / took["look_seconds"], many["cpu"] / took["cpu"]
+        lines += [
+            "",
+            f"Overhead against {name}: {time - 1:+.1%} of the time of the tiles (workers x",
+            f"time), {cpu - 1:+.1%} of all processor seconds, the workers' start and loading among them.",
+        ]
+    return lines
 
 
 def measure_kills(count: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -278,8 +285,10 @@ def measured(options: argparse.Namespace) -> None:
     figures, report = Figures(options.figures), Report(options.out)
     command = " ".join(["python benchmarks/scale.py", *sys.argv[1:]])
     if options.workers is not None:
-        figures.put("workers", row := measure_workers(options.workers, options))
-        report.put(WORKERS, workers_table(row), command)
+        row = measure_workers(options.workers, options)
+        rows = figures.get().get("workers", {}) | {str(row["side"]): row}
+        figures.put("workers", rows)
+        report.put(WORKERS, workers_table([rows[key] for key in sorted(rows, key=int)]), command)
     elif options.kills is not None:
         figures.put("kills", row := measure_kills(options.kills, options))
         report.put(KILLS, kills_table(row), command)
