@@ -193,11 +193,11 @@ def _workers_of_one_side(row: dict[str, Any]) -> list[str]:
         for name, took in (named | {f"{count} workers": many}).items()
     ]
     for name, took in named.items():
-        time, cpu = many["look_seconds"] * count / took["look_seconds"], many["cpu"] / took["cpu"]
+        longer, dearer = many["look_seconds"] * count / took["look_seconds"], many["cpu"] / took["cpu"]
         lines += [
             "",
-            f"Overhead against {name}: {time - 1:+.1%} of the time of the tiles (workers x",
-            f"time), {cpu - 1:+.1%} of all processor seconds, the workers' start and loading among them.",
+            f"Overhead against {name}: {longer - 1:+.1%} of the time of the tiles (workers x",
+            f"time), {dearer - 1:+.1%} of all processor seconds, the workers' start and loading among them.",
         ]
     return lines
 
