@@ -3,7 +3,7 @@
     python benchmarks/scale.py --side 4096          # memory, time, and objects on seams against those inside
     python benchmarks/scale.py --side 16384         # another row of the same table; hours
     python benchmarks/scale.py --side 4096 16384 4096   # a row of means: how the machine's speed has changed
-    python benchmarks/scale.py --workers 2          # dask's workers against one process
+    python benchmarks/scale.py --workers 2          # dask's workers against processes without it
     python benchmarks/scale.py --tiles 100000       # what tiles cost besides their pixels
     python benchmarks/scale.py --kills 20           # kill -9 at random moments, start again, compare
     python benchmarks/scale.py --costs              # docs/scaling.md, from what was measured so far
@@ -280,15 +280,20 @@ def main() -> None:
     measured(options)
 
 
+def gathered(figures: Figures, name: str, row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Keep a row in place of an earlier one of its side; gives those of all sides, the smallest first."""
+    rows = figures.get().get(name, {}) | {str(row["side"]): row}
+    figures.put(name, rows)
+    return [rows[side] for side in sorted(rows, key=int)]
+
+
 def measured(options: argparse.Namespace) -> None:
     """Do the parts asked for."""
     figures, report = Figures(options.figures), Report(options.out)
     command = " ".join(["python benchmarks/scale.py", *sys.argv[1:]])
     if options.workers is not None:
-        row = measure_workers(options.workers, options)
-        rows = figures.get().get("workers", {}) | {str(row["side"]): row}
-        figures.put("workers", rows)
-        report.put(WORKERS, workers_table([rows[key] for key in sorted(rows, key=int)]), command)
+        rows = gathered(figures, "workers", measure_workers(options.workers, options))
+        report.put(WORKERS, workers_table(rows), command)
     elif options.kills is not None:
         figures.put("kills", row := measure_kills(options.kills, options))
         report.put(KILLS, kills_table(row), command)
@@ -296,9 +301,8 @@ def measured(options: argparse.Namespace) -> None:
         runs: dict[int, list[dict[str, Any]]] = {}
         for side in options.side:
             runs.setdefault(side, []).append(measure_side(side, options))
-            rows = figures.get().get("sides", {}) | {str(side): over_runs(runs[side])}
-            figures.put("sides", rows)
-            report.put(PICTURES, sides_table([rows[key] for key in sorted(rows, key=int)]), command)
+            rows = gathered(figures, "sides", over_runs(runs[side]))
+            report.put(PICTURES, sides_table(rows), command)
     if options.tiles is not None:
         figures.put("tiles", row := simulated.measure(options.tiles, options.scratch))
         report.put(TILES, simulated.table(row), command)
