@@ -239,3 +239,16 @@ def test_workers_start_with_what_is_told_to_glibc() -> None:
         (environment,) = cluster.client.run(lambda: dict(os.environ)).values()
     assert environment["MALLOC_TRIM_THRESHOLD_"] == str(KEPT), "dask's own is 64 KB"
     assert environment["MALLOC_ARENA_MAX"] == "1"
+
+
+@pytest.mark.slow
+def test_workers_have_loaded_torch_before_their_first_tile_and_are_not_profiled() -> None:
+    import dask
+
+    with dask.config.set({"distributed.worker.preload": ["colorsys"]}), connected(1, None) as cluster:
+        assert cluster is not None
+        (modules,) = cluster.client.run(lambda: set(sys.modules)).values()
+        (worker,) = cluster.client.run(lambda: dask.config.get("distributed.worker")).values()
+    assert "torch" in modules
+    assert "colorsys" in modules, "what a user's own configuration names is loaded as well"
+    assert not worker["profile"]["enabled"]

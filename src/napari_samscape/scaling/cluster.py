@@ -43,6 +43,11 @@ SENT = AHEAD // 4  # at a time, at least
 #: Seconds in which a file that another computer wrote must be seen here.
 PATIENCE = 60
 CONNECT = "30s"
+#: What workers import as they start, torch with it, all at once; not each within its first tile.
+LOADED_FIRST = "napari_samscape.model.weights"
+#: For its dashboard, which we do not start, dask notes every 10 ms what a worker does, and every 20 ms that it
+#: does something: a share of the processor that tiles can use.
+UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "500ms"}
 _making = threading.RLock()
 
 
@@ -193,11 +198,14 @@ def _start(workers: int | None) -> Any:
     from distributed import LocalCluster
 
     # dask has its workers give back whatever is freed, which costs more than half as much time again.
-    ours = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ENVIRONMENT.items()}
-    with dask.config.set(ours):
+    ours: dict[str, Any] = {
+        f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ENVIRONMENT.items()
+    }
+    with dask.config.set(ours | UNWATCHED):
         return LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
+            preload=[LOADED_FIRST, *dask.config.get("distributed.worker.preload")],
             host="127.0.0.1",
             dashboard_address=None,
             # Without a dashboard, too, it serves figures, on a port that two jobs would both want.
