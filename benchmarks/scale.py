@@ -3,7 +3,7 @@
     python benchmarks/scale.py --side 4096          # memory, time, and objects on seams against those inside
     python benchmarks/scale.py --side 16384         # another row of the same table; hours
     python benchmarks/scale.py --side 4096 16384 4096   # a row of means: how the machine's speed has changed
-    python benchmarks/scale.py --workers 2          # dask's workers against processes without it
+    python benchmarks/scale.py --workers 2 --times 3    # dask's workers against processes without it, in turn
     python benchmarks/scale.py --tiles 100000       # what tiles cost besides their pixels
     python benchmarks/scale.py --kills 20           # kill -9 at random moments, start again, compare
     python benchmarks/scale.py --costs              # docs/scaling.md, from what was measured so far
@@ -149,20 +149,26 @@ def sides_table(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def measure_workers(count: int, options: argparse.Namespace) -> dict[str, Any]:
-    """The same job in this process, in several that each do all of it at the same time, and on workers.
+def measure_workers(count: int, side: int, options: argparse.Namespace) -> dict[str, Any]:
+    """The same job in one process, in several that each do all of it at the same time, and on workers.
 
-    What processes take from each other, caches and memory, they do without dask as well.
+    What processes take from each other, caches and memory, they do without dask as well. The three are
+    measured in turn, ``--times`` times, as the machine's speed changes within an hour.
     """
-    side = options.side[0] if options.side else 4096
+    runs: dict[str, list[dict[str, Any]]] = {"one": [], "beside": [], "many": []}
+    same = True
     with picture(side, options) as folder:
-        one = finish(start(folder, options, output="alone.ome.zarr"))
-        at_once = [start(folder, options, output=f"beside{number}.ome.zarr") for number in range(count)]
-        done = [finish(process) for process in at_once]
-        many = finish(start(folder, options, workers=count))
-        same = _pixels(folder / OUT) == _pixels(folder / "alone.ome.zarr")
-    beside = {key: fmean(row[key] for row in done) for key in TIMES}
-    return {"side": side, "workers": count, "one": one, "beside": beside, "many": many, "same": same}
+        for turn in range(options.times):
+            runs["one"].append(finish(start(folder, options, output=(one := f"one{turn}.ome.zarr"))))
+            names = [f"beside{turn}_{number}.ome.zarr" for number in range(count)]
+            at_once = [start(folder, options, output=name) for name in names]
+            runs["beside"] += [finish(process) for process in at_once]
+            many = f"many{turn}.ome.zarr"
+            runs["many"].append(finish(start(folder, options, workers=count, output=many)))
+            same &= _pixels(folder / many) == _pixels(folder / one)
+    tiles = runs["one"][0]["tiles"]
+    means = {name: {key: fmean(row[key] for row in rows) for key in TIMES} for name, rows in runs.items()}
+    return {"side": side, "workers": count, "tiles": tiles, "times": options.times, "same": same} | means
 
 
 def workers_table(rows: list[dict[str, Any]]) -> list[str]:
@@ -176,13 +182,12 @@ def workers_table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _workers_of_one_side(row: dict[str, Any]) -> list[str]:
-    one, many, count = row["one"], row["many"], row["workers"]
-    named = {"one process alone": one}
-    if "beside" in row:
-        named[f"one of {count} processes at the same time"] = row["beside"]
+    many, count = row["many"], row["workers"]
+    named = {"one process alone": row["one"], f"one of {count} processes at the same time": row["beside"]}
     lines = [
-        f"Side {row['side']}: {one['tiles']} tiles, {-(-one['tiles'] // count)} rounds of {count} workers; "
-        f"labels {'are the same, bit for bit' if row['same'] else 'DIFFER'}.",
+        f"Side {row['side']}: {row['tiles']} tiles, {-(-row['tiles'] // count)} rounds of {count} workers; "
+        f"labels {'are the same, bit for bit' if row['same'] else 'DIFFER'}. Measured in turn, "
+        f"means of {row['times']}.",
         "",
         "| | start, s | tiles, s | writing, s | processor s |",
         "|---|---:|---:|---:|---:|",
@@ -262,6 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--side", type=int, nargs="+", default=[], help="multiples of 1024")
     parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--times", type=int, default=1, help="that --workers measures each, in turn")
     parser.add_argument("--tiles", type=int, default=None)
     parser.add_argument("--kills", type=int, default=None)
     parser.add_argument("--costs", action="store_true")
@@ -292,8 +298,9 @@ def measured(options: argparse.Namespace) -> None:
     figures, report = Figures(options.figures), Report(options.out)
     command = " ".join(["python benchmarks/scale.py", *sys.argv[1:]])
     if options.workers is not None:
-        rows = gathered(figures, "workers", measure_workers(options.workers, options))
-        report.put(WORKERS, workers_table(rows), command)
+        for side in options.side or [4096]:
+            rows = gathered(figures, "workers", measure_workers(options.workers, side, options))
+            report.put(WORKERS, workers_table(rows), command)
     elif options.kills is not None:
         figures.put("kills", row := measure_kills(options.kills, options))
         report.put(KILLS, kills_table(row), command)

@@ -140,15 +140,17 @@ def test_of_a_side_measured_twice_the_row_has_means_and_the_highest_peak(
 
 
 def test_workers_stand_beside_one_process_and_as_many_without_dask(scale: ModuleType) -> None:
-    def took(seconds: float) -> dict[str, Any]:
-        return {"tiles": 25, **dict.fromkeys(scale.TIMES, seconds)}
+    def took(seconds: float) -> dict[str, float]:
+        return dict.fromkeys(scale.TIMES, seconds)
 
-    row = {"workers": 2, "same": True, "one": took(100), "many": took(60)}
-    lines = scale.workers_table([row | {"side": 1024}, row | {"side": 2048, "beside": took(110)}])
-    text = "\n".join(lines)
-    assert "Side 1024: 25 tiles, 13 rounds of 2 workers" in text
+    row = {"workers": 2, "same": True, "tiles": 25, "times": 3}
+    row |= {"one": took(100), "beside": took(110), "many": took(60)}
+    text = "\n".join(scale.workers_table([row | {"side": 1024}, row | {"side": 2048, "same": False}]))
+    assert "Side 1024: 25 tiles, 13 rounds of 2 workers; labels are the same, bit for bit." in text
+    assert "Side 2048: 25 tiles, 13 rounds of 2 workers; labels DIFFER." in text
+    assert text.count("means of 3") == 2
     assert text.count("Overhead against one process alone: +20.0% of the time") == 2
-    assert text.count("Overhead against one of 2 processes at the same time: +9.1% of the time") == 1
+    assert text.count("Overhead against one of 2 processes at the same time: +9.1% of the time") == 2
 
 
 def test_costs_follow_from_figures_and_say_what_is_missing(

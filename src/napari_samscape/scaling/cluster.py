@@ -45,8 +45,8 @@ PATIENCE = 60
 CONNECT = "30s"
 #: What workers import as they start, torch with it, all at once; not each within its first tile.
 LOADED_FIRST = "napari_samscape.model.weights"
-#: For its dashboard, which we do not start, dask notes every 10 ms what a worker does, and every 20 ms that it
-#: does something: a share of the processor that tiles can use.
+#: For a dashboard, which we do not start, dask notes every 10 ms what a worker does, and every 20 ms that
+#: it does something: a share of the processor that tiles can use.
 UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "500ms"}
 _making = threading.RLock()
 
