@@ -142,7 +142,7 @@ def sides_table(rows: list[dict[str, Any]]) -> list[str]:
         if len(each := row.get("each", ())) > 1:
             lines += [
                 "",
-                f"Side {row['side']} was measured {len(each)} times, with others in between: "
+                f"Side {row['side']} was measured {len(each)} times: "
                 f"{', '.join(f'{one:.2f}' for one in each)} processor s / Mpx.",
                 "The table has the means of its times, and its highest peak.",
             ]
