@@ -72,9 +72,9 @@ def page(side: dict[str, Any], tile: dict[str, Any], command: str) -> list[str]:
         "",
         f"Computed from what a picture of {side['side']} x {side['side']} pixels with {side['true']} nuclei",
         f"took with `nano` on one core ({side['cpu_per_megapixel']:.2f} s a megapixel), and from what",
-        f"{tile['tiles']:,} tiles without pixels did ([REPORT.md](../benchmarks/REPORT.md)). With twice as",
-        "many objects it is nearly twice as much, with other models more: measure `scale.py --model NAME",
-        "--side 2048` first.",
+        f"{tile['tiles']:,} tiles without pixels did; [REPORT.md](../benchmarks/REPORT.md) says on which",
+        "machines. With twice as many objects it is nearly twice as much, with other models more: measure",
+        "`scale.py --model NAME --side 2048` first.",
         "",
         "| | tasks | core-hours | labels, GB | kept until done, GB | files | one process alone, hours |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -127,7 +127,7 @@ def weakest(scenario: Scenario, figures: dict[str, float], most: float, tile: di
     """Say what gives way first."""
     said = (
         f"with more than {most:,.0f} cores the process that was started is what all wait for "
-        f"({figures['alone']:,.1f} hours)"
+        f"({figures['alone']:,.2f} hours)"
     )
     if scenario.pictures > 1_000_000:
         plan = scenario.pictures * tile["plan_bytes"] / GIGABYTE
