@@ -109,11 +109,15 @@ def measure_side(side: int, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def means(rows: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, float]:
+    """What several runs took on average."""
+    return {key: fmean(row[key] for row in rows) for key in keys}
+
+
 def over_runs(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """One row of the same picture measured several times: means of times, the highest peak."""
-    means = {key: fmean(row[key] for row in rows) for key in TIMES + TIMES_PER_MEGAPIXEL}
-    each = [row["cpu_per_megapixel"] for row in rows]
-    return rows[-1] | means | {"peak_mb": max(row["peak_mb"] for row in rows), "each": each}
+    took, each = means(rows, TIMES + TIMES_PER_MEGAPIXEL), [row["cpu_per_megapixel"] for row in rows]
+    return rows[-1] | took | {"peak_mb": max(row["peak_mb"] for row in rows), "each": each}
 
 
 def sides_table(rows: list[dict[str, Any]]) -> list[str]:
@@ -159,16 +163,16 @@ def measure_workers(count: int, side: int, options: argparse.Namespace) -> dict[
     same = True
     with picture(side, options) as folder:
         for turn in range(options.times):
-            runs["one"].append(finish(start(folder, options, output=(one := f"one{turn}.ome.zarr"))))
+            one, many = f"one{turn}.ome.zarr", f"many{turn}.ome.zarr"
+            runs["one"].append(finish(start(folder, options, output=one)))
             names = [f"beside{turn}_{number}.ome.zarr" for number in range(count)]
             at_once = [start(folder, options, output=name) for name in names]
             runs["beside"] += [finish(process) for process in at_once]
-            many = f"many{turn}.ome.zarr"
             runs["many"].append(finish(start(folder, options, workers=count, output=many)))
             same &= _pixels(folder / many) == _pixels(folder / one)
     tiles = runs["one"][0]["tiles"]
-    means = {name: {key: fmean(row[key] for row in rows) for key in TIMES} for name, rows in runs.items()}
-    return {"side": side, "workers": count, "tiles": tiles, "times": options.times, "same": same} | means
+    took = {name: means(rows, TIMES) for name, rows in runs.items()}
+    return {"side": side, "workers": count, "tiles": tiles, "times": options.times, "same": same} | took
 
 
 def workers_table(rows: list[dict[str, Any]]) -> list[str]:

@@ -47,7 +47,10 @@ CONNECT = "30s"
 LOADED_FIRST = "napari_samscape.model.weights"
 #: For a dashboard, which we do not start, dask notes every 10 ms what a worker does, and every 20 ms that
 #: it does something: a share of the processor that tiles can use.
-UNWATCHED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "500ms"}
+UNWATCHED: dict[str, Any] = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+}
 _making = threading.RLock()
 
 
@@ -198,10 +201,8 @@ def _start(workers: int | None) -> Any:
     from distributed import LocalCluster
 
     # dask has its workers give back whatever is freed, which costs more than half as much time again.
-    ours: dict[str, Any] = {
-        f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ENVIRONMENT.items()
-    }
-    with dask.config.set(ours | UNWATCHED):
+    ours = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ENVIRONMENT.items()}
+    with dask.config.set(UNWATCHED | ours):
         return LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
